@@ -1,0 +1,216 @@
+/* The constructor of the worker. It runs before the Go runtime, so that the
+ * process is single-threaded: namespaces, ids and filters then hold for all of
+ * it.
+ *
+ *	run:  load code (fd 4) -> receive plan (fd 3) -> steps -> return: Go boots
+ *	init: receive plan -> steps -> status -> reap for ever: pid 1 of a pod
+ */
+#define _GNU_SOURCE
+#include "entry.h"
+#include "plan.h"
+#include "steps.h"
+#include "../wasmer/shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FD_SPAWN = 3, FD_CODE = 4, FD_HIGH = 64, STACK = 16 << 20, CODE_PAYLOAD = 4096, STATUS_MAGIC = 0x31535743 };
+
+static struct plan plan;
+static int plan_fds[PLAN_MAX_FDS + 1];
+static const uint8_t *names;
+static size_t names_len;
+static uint64_t import_funcs;
+
+const uint8_t *cw_payload(size_t *len)
+{
+	*len = plan.payload_len;
+	return plan.base ? plan.base + plan.payload : NULL;
+}
+
+const uint8_t *cw_names(size_t *len, uint64_t *funcs)
+{
+	*len = names_len;
+	*funcs = import_funcs;
+	return names;
+}
+
+static void send_status(uint32_t step, uint32_t index, int err, const char *text)
+{
+	uint32_t head[4] = { STATUS_MAGIC, step, index, (uint32_t)err };
+	char msg[1024];
+	size_t n = strlen(text);
+	if (n > sizeof msg - sizeof head)
+		n = sizeof msg - sizeof head;
+	memcpy(msg, head, sizeof head);
+	memcpy(msg + sizeof head, text, n);
+	send(FD_SPAWN, msg, sizeof head + n, MSG_NOSIGNAL);
+}
+
+static void fail(uint32_t step, uint32_t index, int err, const char *text)
+{
+	send_status(step, index, err, text);
+	_exit(126);
+}
+
+/* The file was verified by the daemon; here only what keeps the reads in
+ * bounds. Layout: CodeHeader of proto/worker/v1. */
+static void load_code(void)
+{
+	char err[512] = "";
+	struct stat st;
+	uint64_t payload, nlen;
+	if (fstat(FD_CODE, &st) || st.st_size < CODE_PAYLOAD)
+		fail(STEP_LOAD, 0, errno, "the code file is missing or truncated");
+	uint8_t *m = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, FD_CODE, 0);
+	if (m == MAP_FAILED)
+		fail(STEP_LOAD, 0, errno, "map the code file");
+	memcpy(&payload, m + 16, 8);
+	memcpy(&nlen, m + 24, 8);
+	memcpy(&import_funcs, m + 32, 8);
+	uint64_t room = (uint64_t)st.st_size - CODE_PAYLOAD;
+	if (memcmp(m, "CWCODE\0\1", 8) || payload > room || nlen > room - payload)
+		fail(STEP_LOAD, 0, 0, "the code file has a wrong header");
+	names = m + CODE_PAYLOAD + payload;
+	names_len = nlen;
+	if (cw_load(m + CODE_PAYLOAD, payload, err, sizeof err))
+		fail(STEP_LOAD, 0, 0, err);
+	cw_save_sigill();
+	uint32_t flags;
+	memcpy(&flags, m + 12, 4);
+	if (flags & 1) /* a start function needs the WASI host: Go instantiates */
+		return;
+	cw_outcome out;
+	if (cw_instantiate(&out, err, sizeof err))
+		fail(STEP_LOAD, 0, 0, err);
+	if (out.trapped)
+		fail(STEP_LOAD, 0, 0, out.message);
+}
+
+static int receive(int *fds, int cap)
+{
+	char byte[16], control[CMSG_SPACE(sizeof(int) * (PLAN_MAX_FDS + 1))];
+	struct iovec iov = { byte, sizeof byte };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	ssize_t n;
+	do
+		n = recvmsg(FD_SPAWN, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0) /* the daemon changed its mind, or died */
+		_exit(125);
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	if (msg.msg_flags & MSG_CTRUNC || !c || c->cmsg_type != SCM_RIGHTS)
+		fail(STEP_PLAN, 0, 0, "the plan came without its descriptors");
+	int count = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	if (count > cap)
+		fail(STEP_PLAN, 0, 0, "the plan came with too many descriptors");
+	memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)count);
+	return count;
+}
+
+/* The plan is a memfd; the descriptors of its steps move out of the way of
+ * the numbers to which steps will put them. */
+static void receive_plan(void)
+{
+	const char *err = "";
+	struct stat st;
+	int n = receive(plan_fds, PLAN_MAX_FDS + 1);
+	if (n < 1 || fstat(plan_fds[0], &st))
+		fail(STEP_PLAN, 0, errno, "the plan came without its message");
+	void *m = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, plan_fds[0], 0);
+	if (m == MAP_FAILED)
+		fail(STEP_PLAN, 0, errno, "map the plan");
+	if (plan_open(&plan, m, (size_t)st.st_size, &err))
+		fail(STEP_PLAN, 0, 0, err);
+	if (plan.nfds != (uint32_t)n - 1)
+		fail(STEP_PLAN, 0, 0, "the plan came with the wrong number of descriptors");
+	for (int i = 0; i < n; i++) {
+		int high = fcntl(plan_fds[i], F_DUPFD_CLOEXEC, FD_HIGH);
+		if (high < 0)
+			fail(STEP_PLAN, 0, errno, "move a descriptor");
+		close(plan_fds[i]);
+		plan_fds[i] = high;
+	}
+}
+
+static void enter(void)
+{
+	struct entry e = { .fds = plan_fds + 1, .kept = 7 | 1 << FD_SPAWN };
+	struct step s;
+	const char *err = "";
+	size_t at = 24;
+	for (uint16_t i = 0; i < plan.steps; i++) {
+		if (plan_next(&plan, &at, &s, &err))
+			fail(STEP_PLAN, i, 0, err);
+		if (step_run(&e, &s)) {
+			char detail[256] = "";
+			if (s.kind == STEP_MASK || s.kind == STEP_READONLY || s.kind == STEP_SYSCTL)
+				snprintf(detail, sizeof detail, "%.*s", (int)strnlen((const char *)s.data, s.len < 255 ? s.len : 255), (const char *)s.data);
+			fail(s.kind, i, errno, detail);
+		}
+	}
+	entry_close_rest(&e);
+}
+
+/* Pid 1 of a pod whose containers share a pid namespace: it lives until it is
+ * killed, and reaps what is orphaned to it. */
+static void serve_as_init(void)
+{
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	receive_plan();
+	enter();
+	send_status(STEP_READY, 0, 0, "");
+	close(FD_SPAWN);
+	for (;;) {
+		siginfo_t info;
+		sigwaitinfo(&all, &info);
+		if (info.si_signo == SIGCHLD)
+			while (waitpid(-1, NULL, WNOHANG) > 0)
+				;
+	}
+}
+
+static void limit_stack(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_STACK, &r) == 0 && (r.rlim_max == RLIM_INFINITY || r.rlim_max >= STACK)) {
+		r.rlim_cur = STACK;
+		setrlimit(RLIMIT_STACK, &r);
+	}
+	getrlimit(RLIMIT_STACK, &r);
+	cw_set_stack(__builtin_frame_address(0), r.rlim_cur == RLIM_INFINITY ? STACK : r.rlim_cur);
+}
+
+__attribute__((constructor)) static void entry(int argc, char **argv, char **envp)
+{
+	(void)envp;
+	int run = argc > 1 && !strcmp(argv[1], "run"), init = argc > 1 && !strcmp(argv[1], "init");
+	if (!run && !init)
+		return;
+	int type = 0;
+	socklen_t len = sizeof type;
+	if (getsockopt(FD_SPAWN, SOL_SOCKET, SO_TYPE, &type, &len) || type != SOCK_SEQPACKET) {
+		fprintf(stderr, "cri-wasmer-worker %s is started by cri-wasmer serve, not by hand\n", argv[1]);
+		_exit(2);
+	}
+	if (init)
+		serve_as_init();
+	limit_stack();
+	load_code();
+	receive_plan();
+	enter();
+}

@@ -1,0 +1,75 @@
+// Package entry is how a worker process enters its sandbox: a constructor in C
+// that loads the module, receives a plan (proto/worker/v1) and runs its steps,
+// all before the Go runtime starts. What is left for Go is to read what the
+// constructor kept.
+//
+//	daemon                          worker
+//	------                          ------
+//	exec, fd 3 socket, fd 4 code -> load, instantiate
+//	plan + descriptors           -> steps, one by one
+//	                             <- Status: the step that failed
+//	                                Go starts; the WASI host is made
+//	                             <- Status: ready
+package entry
+
+/*
+#cgo CFLAGS: -O2 -Wall -Wextra
+#include "entry.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+)
+
+// ErrNoPlan says that this process was not started with a plan.
+var ErrNoPlan = errors.New("this process was given no plan: a worker is started by cri-wasmer serve")
+
+// Payload is what the plan says to run: the message of workerv1.DecodeStart.
+// It stays valid as long as the process.
+func Payload() ([]byte, error) {
+	var n C.size_t
+	p := C.cw_payload(&n)
+	if p == nil {
+		return nil, ErrNoPlan
+	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+// Names is the name section of the module, and how many functions it imports.
+func Names() (section []byte, importFuncs uint64) {
+	var (
+		n     C.size_t
+		funcs C.uint64_t
+	)
+	p := C.cw_names(&n, &funcs)
+	if p == nil {
+		return nil, 0
+	}
+	return unsafe.Slice((*byte)(p), n), uint64(funcs)
+}
+
+// Report sends the one Status of this process and closes the socket.
+func Report(s workerv1.Status) error {
+	err := unix.Send(workerv1.FDSpawn, s.Encode(), unix.MSG_NOSIGNAL)
+	return errors.Join(os.NewSyscallError("send status", err), unix.Close(workerv1.FDSpawn))
+}
+
+// CheckPlan decodes a plan as the constructor does and says what is wrong with
+// it.
+func CheckPlan(plan []byte) error {
+	if len(plan) == 0 {
+		return errors.New("not a spawn plan")
+	}
+	var text [256]C.char
+	if C.cw_check_plan((*C.uint8_t)(unsafe.Pointer(&plan[0])), C.size_t(len(plan)), &text[0], C.size_t(len(text))) != 0 {
+		return errors.New(C.GoString(&text[0]))
+	}
+	return nil
+}

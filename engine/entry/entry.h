@@ -1,0 +1,15 @@
+/* How a worker becomes a container, before the Go runtime starts. */
+#ifndef CW_ENTRY_H
+#define CW_ENTRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the Go side finds after the constructor. */
+const uint8_t *cw_payload(size_t *len); /* NULL: this process was given no plan */
+const uint8_t *cw_names(size_t *len, uint64_t *import_funcs);
+
+/* Checks a plan without running it: 0, or -1 and a text. */
+int cw_check_plan(const uint8_t *plan, size_t len, char *err, size_t errlen);
+
+#endif

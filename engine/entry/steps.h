@@ -1,0 +1,17 @@
+#ifndef CW_STEPS_H
+#define CW_STEPS_H
+
+#include "plan.h"
+
+struct entry {
+	const int *fds;  /* the plan's descriptors */
+	uint64_t kept;   /* bit n: descriptor n < 64 stays open */
+	int keepcaps;
+};
+
+/* Runs one step. 0, or -1 with errno. */
+int step_run(struct entry *e, const struct step *s);
+/* Closes every descriptor that no step kept. */
+void entry_close_rest(const struct entry *e);
+
+#endif
