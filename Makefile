@@ -1,0 +1,169 @@
+# cri-wasmer: build, test, run. `make` alone prints the targets.
+#
+# Needs Go, gcc, make and git; `make deps` installs the rest that tests use.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+GO      ?= go
+MODULE  := github.com/cri-wasmer/cri-wasmer
+BIN     := $(CURDIR)/bin
+LIB     := $(CURDIR)/lib
+OUT     := $(CURDIR)/build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# Version: the closest tag, else the one of internal/version with the commit.
+GIT_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+GIT_TAG    := $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null)
+VERSION    ?= $(GIT_TAG:v%=%)
+VPKG       := $(MODULE)/internal/version
+LDFLAGS    := -s -w \
+  $(if $(VERSION),-X $(VPKG).version=$(VERSION)) \
+  $(if $(GIT_COMMIT),-X $(VPKG).commit=$(GIT_COMMIT))
+# Go refuses to build where it finds a repository that git does not want to
+# read (another owner, no git): build without its stamp there.
+BUILDVCS   := $(if $(GIT_COMMIT),,-buildvcs=false)
+BUILDFLAGS := -trimpath $(BUILDVCS)
+
+# Everything below comes from the module versions in go.mod.
+CNI_PACKAGES := $(addprefix github.com/containernetworking/plugins/plugins/, \
+  ipam/host-local main/bridge main/loopback main/ptp \
+  meta/bandwidth meta/firewall meta/portmap meta/tuning)
+CNI_PLUGINS := $(notdir $(CNI_PACKAGES))
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+
+##@ Build
+
+.PHONY: build
+build: daemon worker cni ## Build the daemon, the worker with its library, and the CNI plugins
+
+.PHONY: daemon
+daemon: ## Build bin/cri-wasmer: pure Go, no cgo, no engine
+	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/cri-wasmer ./cmd/cri-wasmer
+
+# The worker finds its library by RUNPATH $ORIGIN/../lib alone: the tag turns
+# off the search path that wasmer-go would add, which names the module cache.
+.PHONY: worker
+worker: $(LIB)/libwasmer.so ## Build bin/cri-wasmer-worker: the only cgo binary, linked to lib/libwasmer.so
+	@p="$$($(GO) list -m -f '{{.Dir}}' github.com/wasmerio/wasmer-go)/wasmer/packaged"; set -x; \
+	CGO_ENABLED=1 \
+	CGO_CFLAGS="-O2 -g -I$$p/include" \
+	CGO_LDFLAGS="-O2 -g -L$$p/lib/$(WASMER_PLATFORM) -lwasmer -Wl,-rpath,\$$ORIGIN/../lib" \
+	$(GO) build $(BUILDFLAGS) -tags custom_wasmer_runtime -ldflags '$(LDFLAGS)' \
+	  -o $(BIN)/cri-wasmer-worker ./cmd/cri-wasmer-worker
+
+GOARCH := $(shell $(GO) env GOARCH)
+WASMER_PLATFORM := linux-$(if $(filter arm64,$(GOARCH)),aarch64,$(GOARCH))
+
+$(LIB)/libwasmer.so: go.mod
+	@mkdir -p $(LIB)
+	p="$$($(GO) list -m -f '{{.Dir}}' github.com/wasmerio/wasmer-go)/wasmer/packaged/lib/$(WASMER_PLATFORM)"; \
+	strip --strip-unneeded -o $@ "$$p/libwasmer.so" && chmod 755 $@ && touch $@
+
+# A directory as output builds all of them in one go.
+.PHONY: cni
+cni: ## Build the CNI plugins into bin/cni, from the version in go.mod
+	@mkdir -p $(BIN)/cni
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/cni/ $(CNI_PACKAGES)
+
+.PHONY: guests
+guests: ## Build the guests of the tests (Go, C, Rust) into build/guests
+	@$(MAKE) -C e2e/guests all OUT=$(OUT)/guests
+
+.PHONY: deps
+deps: ## Install with apt-get what the tests need and is missing (as root), or say what is missing
+	@bash .ci/deps
+
+##@ Run
+
+.PHONY: run
+run: build ## Build and start the server in the foreground (needs root; flags: make run ARGS='--log-level debug')
+	$(BIN)/cri-wasmer serve $(ARGS)
+
+.PHONY: demo
+demo: deps build guests ## Run a WebAssembly pod from an empty machine and show what happens (needs root)
+	@$(GO) run $(BUILDVCS) ./examples/demo $(ARGS)
+
+##@ Test
+
+.PHONY: test
+test: deps build guests ## Everything: lint, unit tests, end-to-end tests, skip list, one summary line
+	@rm -rf $(OUT)/test && mkdir -p $(OUT)/test
+	@$(MAKE) lint
+	@$(GO) build -o $(OUT)/testsum ./internal/ci/testsum
+	@s=0; $(MAKE) unit || s=1; $(MAKE) e2e || s=1; \
+	$(OUT)/testsum report -allow e2e/allowed-skips.txt $(OUT)/test/*.json && exit $$s
+
+UNIT ?= ./...
+.PHONY: unit
+unit: $(OUT)/testsum ## Unit tests with the race detector, in random order (UNIT=./some/pkg/...)
+	@mkdir -p $(OUT)/test
+	@$(OUT)/testsum run -out $(OUT)/test/unit.json -- \
+	  $(GO) test -json -race -shuffle=on -timeout 20m $$($(GO) list $(UNIT) | grep -v '^$(MODULE)/e2e\(/\|$$\)')
+
+.PHONY: e2e
+e2e: $(OUT)/testsum ## End-to-end tests against the built binaries (needs root; E2E='-run Name')
+	@mkdir -p $(OUT)/test
+	@$(OUT)/testsum run -out $(OUT)/test/e2e.json -- \
+	  $(GO) test -json -count=1 -p 1 -timeout 40m $(E2E) ./e2e/...
+
+$(OUT)/testsum: internal/ci/testsum/*.go
+	@mkdir -p $(OUT)
+	@$(GO) build -o $@ ./internal/ci/testsum
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
+	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r gofmt -l)"; \
+	if [ -n "$$f" ]; then echo "gofmt -w is needed for:" $$f >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	CGO_ENABLED=0 $(GO) vet ./cmd/cri-wasmer
+
+BENCH ?= .
+BENCHTIME ?= 1s
+.PHONY: bench
+bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(or $(BENCHPKG),./...)
+
+FUZZTIME ?= 20s
+.PHONY: fuzz
+fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
+	@for pkg in $$($(GO) list $(or $(FUZZPKG),./...)); do \
+	  for f in $$($(GO) test -run '^$$' -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+##@ Install
+
+LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/cri-wasmer
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+.PHONY: install
+install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), with the systemd unit
+	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC)/bin/cni $(LIBEXEC)/lib $(DESTDIR)$(UNITDIR)
+	install -m 755 $(BIN)/cri-wasmer $(DESTDIR)$(PREFIX)/bin/cri-wasmer
+	install -m 755 $(BIN)/cri-wasmer-worker $(LIBEXEC)/bin/cri-wasmer-worker
+	install -m 755 $(LIB)/libwasmer.so $(LIBEXEC)/lib/libwasmer.so
+	install -m 755 $(addprefix $(BIN)/cni/,$(CNI_PLUGINS)) $(LIBEXEC)/bin/cni/
+	sed 's|@BINDIR@|$(PREFIX)/bin|g' deploy/cri-wasmer.service > $(DESTDIR)$(UNITDIR)/cri-wasmer.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/cri-wasmer.service
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there (state in /var/lib/cri-wasmer stays)
+	rm -f $(DESTDIR)$(PREFIX)/bin/cri-wasmer $(DESTDIR)$(UNITDIR)/cri-wasmer.service
+	rm -rf $(LIBEXEC)
+
+.PHONY: clean
+clean: ## Remove everything that make built
+	rm -rf $(BIN) $(LIB) $(OUT)
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
