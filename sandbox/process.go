@@ -1,0 +1,127 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// Launcher starts workers in sandboxes. Safe for concurrent use.
+type Launcher interface {
+	// Launch starts a guest and returns when it runs. When it fails, no
+	// process is left.
+	Launch(ctx context.Context, spec ProcessSpec) (Process, error)
+	// LaunchInit starts pid 1 of a pod whose containers share a pid namespace.
+	LaunchInit(ctx context.Context, spec ProcessSpec) (Process, error)
+	// Adopt takes over a process that an earlier daemon launched. It gives an
+	// ended Process when that is gone.
+	Adopt(ref ProcessRef, dir string) (Process, error)
+}
+
+// Process is a worker. Safe for concurrent use.
+type Process interface {
+	Ref() ProcessRef
+	// Signal is nil when the process has ended.
+	Signal(signal int) error
+	// Done is closed when the process has ended and is reaped.
+	Done() <-chan struct{}
+	// Exit is valid after Done.
+	Exit() Exit
+	// ReopenLog makes the guest's output go on in the file at path.
+	ReopenLog(ctx context.Context, path string) error
+	// Root opens the root directory that the process sees; the caller closes.
+	Root() (*os.File, error)
+	// Close gives up the handle; the process goes on.
+	Close() error
+}
+
+// ProcessRef is a process for ever: pids are used again.
+type ProcessRef struct {
+	PID       int    `json:"pid"`
+	StartTime uint64 `json:"startTime"` // clock ticks since boot
+	BootID    string `json:"bootID"`
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code    int32     `json:"code"`
+	Signal  int       `json:"signal,omitempty"` // that killed it, when no guest code could say so
+	Reason  string    `json:"reason"`
+	Message string    `json:"message,omitempty"`
+	Time    time.Time `json:"time"`
+}
+
+// Reasons as ContainerStatus has them.
+const (
+	ReasonCompleted = "Completed"
+	ReasonError     = "Error"
+	ReasonOOMKilled = "OOMKilled"
+	ReasonTrap      = "Trap"
+	ReasonEngine    = "EngineError"
+	ReasonStart     = "StartError"
+	ReasonUnknown   = "Unknown" // the process is gone and nobody saw how: a reboot
+)
+
+// Caps are capability sets, a bit for each number of linux/capability.h.
+type Caps struct {
+	Bounding    uint64
+	Permitted   uint64 // and effective
+	Inheritable uint64
+	Ambient     uint64
+}
+
+// Rlimit is a resource limit of the process.
+type Rlimit struct {
+	Resource   uint32
+	Soft, Hard uint64
+}
+
+// ProcessSpec is all that a worker needs to become a container or an exec.
+// Files in it stay the caller's.
+type ProcessSpec struct {
+	ID   string
+	Dir  string // on the host: control socket, exit record, what the worker says when it crashes
+	Code *os.File
+
+	// Where it runs. With Target, an exec enters all namespaces and the root
+	// of a running container; Root, NetNS and the New flags are then unused.
+	Target    Process
+	Root      *Root
+	NetNS     string // path; empty: the host's
+	PIDNS     PIDNamespace
+	NewIPC    bool
+	NewUTS    bool
+	Hostname  string
+	Cgroup    Cgroup // nil: stays in the daemon's
+	MountProc bool
+
+	// What it may do.
+	User          User
+	Caps          Caps
+	NoNewPrivs    bool
+	Seccomp       []byte // struct sock_filter[]; nil: unconfined
+	OOMScoreAdj   int64
+	Rlimits       []Rlimit
+	Sysctls       map[string]string // by path below /proc/sys
+	MaskedPaths   []string          // below /proc
+	ReadonlyPaths []string          // below /proc
+
+	// What it runs.
+	Program  string
+	Args     []string
+	Env      []EnvVar
+	Cwd      string
+	MaxProcs int
+
+	// Its streams: a log, or files for exec.
+	LogPath string // empty: none
+	Stdin   *os.File
+	Stdout  *os.File
+	Stderr  *os.File
+}
+
+// PIDNamespace chooses the pid namespace of a process.
+type PIDNamespace struct {
+	New  bool
+	Join Process // the namespace of this process; nil and not New: the host's
+}

@@ -1,0 +1,281 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// builder turns a spec into a plan. It owns the files that the plan needs
+// until the plan is sent.
+type builder struct {
+	spec *sandbox.ProcessSpec
+	bare bool // an init process: no streams, no records
+	plan workerv1.Plan
+	own  []*os.File
+	join sandbox.Cgroup // must be joined by pid, before the plan is sent
+}
+
+func (b *builder) close() {
+	for _, f := range b.own {
+		f.Close()
+	}
+}
+
+func (b *builder) keep(f *os.File) int {
+	b.own = append(b.own, f)
+	return int(f.Fd())
+}
+
+// build adds the steps in the order in which they work; see the rules at each.
+func (b *builder) build() error {
+	for _, step := range []func() error{
+		b.stdio, b.records, // descriptors first: nothing is in the way yet
+		b.cgroups,           // while the cgroup files' filesystem is as it was opened
+		b.namespaces, b.uts, // root of the host until here
+		b.proc,      // in the new pid namespace and root
+		b.limits,    // privileges are still there
+		b.identity,  // gives them up
+		b.hardening, // seccomp is the last: it forbids the rest
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) stdio() error {
+	for target, f := range []*os.File{b.spec.Stdin, b.spec.Stdout, b.spec.Stderr} {
+		if f != nil {
+			b.plan.AddFDU32(workerv1.StepStdio, int(f.Fd()), uint32(target))
+		}
+	}
+	return nil
+}
+
+func (b *builder) records() error {
+	if b.bare {
+		return nil
+	}
+	exit, err := openIn(b.spec.Dir, fileExit, os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
+	if err != nil {
+		return fmt.Errorf("open exit record: %w", err)
+	}
+	b.plan.AddFDU32(workerv1.StepFD, b.keep(exit), workerv1.FDExitRecord)
+	if b.spec.Target != nil {
+		return nil
+	}
+	control, err := listenControl(b.spec.Dir)
+	if err != nil {
+		return fmt.Errorf("open control socket: %w", err)
+	}
+	b.plan.AddFDU32(workerv1.StepFD, b.keep(control), workerv1.FDControl)
+	if b.spec.LogPath == "" {
+		return nil
+	}
+	log, err := openLog(b.spec.LogPath)
+	if err != nil {
+		return err
+	}
+	b.plan.AddFDU32(workerv1.StepFD, b.keep(log), workerv1.FDLog)
+	return nil
+}
+
+// openLog opens a container's log for appending, and makes its directory.
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make log directory: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open container log: %w", err)
+	}
+	return f, nil
+}
+
+func (b *builder) cgroups() error {
+	if b.spec.Cgroup == nil {
+		return nil
+	}
+	files, err := b.spec.Cgroup.JoinFiles()
+	if err != nil {
+		return fmt.Errorf("open cgroup: %w", err)
+	}
+	if len(files) == 0 {
+		b.join = b.spec.Cgroup
+	}
+	for _, f := range files {
+		b.plan.AddFD(workerv1.StepCgroup, b.keep(f), nil)
+	}
+	return nil
+}
+
+func (b *builder) namespaces() error {
+	if b.spec.Target != nil {
+		return b.enterTarget()
+	}
+	if b.spec.NetNS != "" {
+		ns, err := os.Open(b.spec.NetNS)
+		if err != nil {
+			return fmt.Errorf("open network namespace: %w", err)
+		}
+		b.plan.AddFDU32(workerv1.StepSetNS, b.keep(ns), unix.CLONE_NEWNET)
+	}
+	if b.spec.Root != nil {
+		b.plan.AddFDU32(workerv1.StepSetNS, int(b.spec.Root.NS.Fd()), unix.CLONE_NEWNS)
+	}
+	return nil
+}
+
+// enterTarget joins all of a running container but its pid namespace, which
+// the fork already did.
+func (b *builder) enterTarget() error {
+	target, ok := b.spec.Target.(*process)
+	if !ok {
+		return fmt.Errorf("exec into a foreign process (%T)", b.spec.Target)
+	}
+	fd, err := target.dup()
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "target")
+	b.plan.AddFDU32(workerv1.StepSetNS, b.keep(f), unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWNS)
+	return nil
+}
+
+func (b *builder) uts() error {
+	if b.spec.NewUTS && b.spec.Hostname != "" {
+		b.plan.Add(workerv1.StepHostname, []byte(b.spec.Hostname))
+	}
+	return nil
+}
+
+func (b *builder) proc() error {
+	if !b.spec.MountProc {
+		return nil
+	}
+	b.plan.AddU32(workerv1.StepProc, 0)
+	for _, name := range slices.Sorted(maps.Keys(b.spec.Sysctls)) {
+		b.plan.Add(workerv1.StepSysctl, []byte(name+"\x00"+b.spec.Sysctls[name]))
+	}
+	b.plan.AddU32(workerv1.StepOOMScore, uint32(int32(b.spec.OOMScoreAdj)))
+	for _, p := range b.spec.ReadonlyPaths {
+		b.plan.Add(workerv1.StepReadonly, []byte(p))
+	}
+	for _, p := range b.spec.MaskedPaths {
+		b.plan.Add(workerv1.StepMask, []byte(p))
+	}
+	return nil
+}
+
+func (b *builder) limits() error {
+	for _, r := range b.spec.Rlimits {
+		data := append(le32(r.Resource), append(le64(r.Soft), le64(r.Hard)...)...)
+		b.plan.Add(workerv1.StepRlimit, data)
+	}
+	return nil
+}
+
+func (b *builder) identity() error {
+	u, c := b.spec.User, b.spec.Caps
+	b.plan.AddU64(workerv1.StepBounding, c.Bounding)
+	b.plan.AddU32(workerv1.StepGroups, u.Groups...)
+	b.plan.AddU32(workerv1.StepIDs, u.UID, u.GID)
+	if b.spec.NoNewPrivs || b.spec.Seccomp != nil { // a filter needs it, and a worker never executes anything
+		b.plan.Add(workerv1.StepNoNewPrivs, nil)
+	}
+	b.plan.AddU64(workerv1.StepCaps, c.Permitted, c.Inheritable, c.Ambient)
+	return nil
+}
+
+func (b *builder) hardening() error {
+	if len(b.spec.Args) > 0 {
+		b.plan.Add(workerv1.StepName, comm(b.spec.Args[0]))
+	}
+	if b.spec.Seccomp != nil {
+		b.plan.Add(workerv1.StepSeccomp, b.spec.Seccomp)
+	}
+	return nil
+}
+
+// comm is the name of the process, as the kernel keeps it: 15 bytes.
+func comm(arg0 string) []byte {
+	name := filepath.Base(arg0)
+	name = strings.ReplaceAll(name[:min(len(name), 15)], "\x00", "?")
+	if name == "" || name == "." {
+		name = "wasm"
+	}
+	return []byte(name)
+}
+
+// listenControl makes the socket at which a running container is reached. The
+// path goes through the directory's descriptor, since it may be too long for
+// an address.
+func listenControl(dir string) (*os.File, error) {
+	var fd int
+	err := withShortPath(dir, func(path string) error {
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, unix.ENOENT) {
+			return os.NewSyscallError("unlink", err)
+		}
+		s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		if err := unix.Bind(s, &unix.SockaddrUnix{Name: path}); err != nil {
+			return errors.Join(os.NewSyscallError("bind", err), unix.Close(s))
+		}
+		if err := unix.Listen(s, 8); err != nil {
+			return errors.Join(os.NewSyscallError("listen", err), unix.Close(s))
+		}
+		fd = s
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), fileControl), nil
+}
+
+// withShortPath gives a path of the control socket that fits in an address.
+func withShortPath(dir string, use func(path string) error) error {
+	d, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(d)
+	return use(fmt.Sprintf("/proc/self/fd/%d/%s", d, fileControl))
+}
+
+func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
+	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs)}
+	for _, a := range spec.Args {
+		s.Args = append(s.Args, []byte(a))
+	}
+	for _, e := range spec.Env {
+		s.Env = append(s.Env, append(append([]byte(e.Key), '='), e.Value...))
+	}
+	s.Stdin = stream(spec.Stdin, "")
+	s.Stdout = stream(spec.Stdout, spec.LogPath)
+	s.Stderr = stream(spec.Stderr, spec.LogPath)
+	return s
+}
+
+func stream(f *os.File, log string) workerv1.Stdio {
+	switch {
+	case f != nil:
+		return workerv1.StdioFD
+	case log != "":
+		return workerv1.StdioLog
+	}
+	return workerv1.StdioNull
+}

@@ -1,0 +1,205 @@
+package process
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// process implements sandbox.Process. Safe for concurrent use.
+type process struct {
+	launcher *Launcher
+	ref      sandbox.ProcessRef
+	dir      string
+	isChild  bool // of this daemon: its wait status is ours
+	done     chan struct{}
+
+	mu    sync.Mutex
+	pidfd int // -1 once the process is reaped
+	exit  sandbox.Exit
+}
+
+func (p *process) Ref() sandbox.ProcessRef { return p.ref }
+
+func (p *process) Done() <-chan struct{} { return p.done }
+
+func (p *process) Exit() sandbox.Exit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
+}
+
+func (p *process) Signal(sig int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd < 0 {
+		return nil
+	}
+	err := unix.PidfdSendSignal(p.pidfd, unix.Signal(sig), nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return os.NewSyscallError("pidfd_send_signal", err)
+}
+
+// hold keeps the pidfd from being closed until release.
+func (p *process) hold() (release func(), fd int, err error) {
+	fd, err = p.dup()
+	if err != nil {
+		return nil, -1, err
+	}
+	return func() { unix.Close(fd) }, fd, nil
+}
+
+func (p *process) dup() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pidfd < 0 {
+		return -1, fmt.Errorf("process %d has ended: %w", p.ref.PID, sandbox.ErrPrecondition)
+	}
+	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 3)
+	return fd, os.NewSyscallError("dup", err)
+}
+
+// Root implements sandbox.Process. The process is checked after the open: as
+// long as its pidfd is alive, its pid was its own.
+func (p *process) Root() (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", p.ref.PID), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+		return nil, errors.Join(fmt.Errorf("process %d has ended: %w", p.ref.PID, sandbox.ErrPrecondition), f.Close())
+	default:
+		return f, nil
+	}
+}
+
+// ReopenLog implements sandbox.Process.
+func (p *process) ReopenLog(ctx context.Context, path string) error {
+	log, err := openLog(path)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	return p.request(ctx, workerv1.Request{Op: workerv1.OpReopenLog}, int(log.Fd()))
+}
+
+// request asks the worker over its control socket.
+func (p *process) request(ctx context.Context, r workerv1.Request, fds ...int) error {
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(s)
+	err = withShortPath(p.dir, func(path string) error {
+		return os.NewSyscallError("connect", unix.Connect(s, &unix.SockaddrUnix{Name: path}))
+	})
+	if err != nil {
+		return fmt.Errorf("reach worker %d: %w", p.ref.PID, err)
+	}
+	timeout := unix.NsecToTimeval(int64(controlTimeout(ctx)))
+	if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	if err := unix.Sendmsg(s, r.Encode(), rights, nil, unix.MSG_NOSIGNAL); err != nil {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	return readReply(s)
+}
+
+func controlTimeout(ctx context.Context) time.Duration {
+	const most = 30 * time.Second
+	if d, ok := ctx.Deadline(); ok {
+		return max(min(time.Until(d), most), time.Millisecond)
+	}
+	return most
+}
+
+func readReply(s int) error {
+	buf := make([]byte, workerv1.MaxControl)
+	n, err := unix.Read(s, buf)
+	if err != nil {
+		return fmt.Errorf("worker does not answer: %w", os.NewSyscallError("read", err))
+	}
+	reply, err := workerv1.DecodeReply(buf[:n])
+	if err != nil {
+		return err
+	}
+	if reply.Errno != 0 {
+		return fmt.Errorf("worker refuses: %s: %w", reply.Text, unix.Errno(reply.Errno))
+	}
+	return nil
+}
+
+// Close implements sandbox.Process.
+func (p *process) Close() error { return p.launcher.reaper.forget(p) }
+
+// finish publishes how the process ended. Called once.
+func (p *process) finish(exit sandbox.Exit) {
+	p.mu.Lock()
+	if p.pidfd >= 0 {
+		unix.Close(p.pidfd)
+		p.pidfd = -1
+	}
+	p.exit = exit
+	p.mu.Unlock()
+	close(p.done)
+}
+
+// startTime is field 22 of /proc/PID/stat: what makes a pid unique in a boot.
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat has a strange form", pid)
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+func readBootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func tail(path string, most int64) string {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, min(st.Size(), most))
+	n, _ := f.ReadAt(b, st.Size()-int64(len(b)))
+	return strings.TrimSpace(string(b[:n]))
+}
+
+func le32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
+func le64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }

@@ -1,0 +1,48 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+)
+
+// Images lends the content of images to containers. Safe for concurrent use.
+type Images interface {
+	// Acquire finds an image by any kind of reference and keeps its content
+	// until Release of the same holder, a container id. The error is of kind
+	// ErrNotFound when there is no such image.
+	Acquire(ctx context.Context, ref, holder string) (*Image, error)
+	Release(holder string) error
+	// Holders drops every hold but those listed: after a restart.
+	Holders(keep map[string]bool) error
+}
+
+// Image is what a container needs to know of its image.
+type Image struct {
+	ID         string
+	Ref        string   // repository digest, else id: ContainerStatus.image_ref
+	Layers     []string // unpacked, lowest first
+	Entrypoint []string
+	Cmd        []string
+	Env        []string // KEY=value
+	WorkingDir string
+	User       string
+	StopSignal string
+	// Module is the path of the program in the root filesystem when the image
+	// is a WebAssembly artifact, which has one program and no choice.
+	Module string
+}
+
+// Programs turns WebAssembly files into code that workers load. Safe for
+// concurrent use.
+type Programs interface {
+	// Code gives the compiled code of a module, compiling it if it must. The
+	// caller closes the file. An error of kind ErrProgram says what the file
+	// is and what to do.
+	Code(ctx context.Context, module *os.File) (*Code, error)
+}
+
+// Code is a program ready to be loaded.
+type Code struct {
+	File      *os.File
+	MinMemory uint64 // bytes of linear memory that the module starts with
+}
