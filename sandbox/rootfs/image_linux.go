@@ -1,0 +1,63 @@
+package rootfs
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// openImage makes the source of a read-only mount of an image. An image of one
+// layer is a bind mount of it, one of several layers an overlay without a
+// writable one.
+func (b *build) openImage(m *sandbox.Mount, opt options) (attachment, error) {
+	opt.top.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	opt.top.Attr_clr &^= unix.MOUNT_ATTR_RDONLY
+	if !b.spec.Privileged {
+		opt.top.Attr_set |= unix.MOUNT_ATTR_NODEV
+	}
+	a := attachment{target: inRoot(m.ContainerPath), dir: true, attr: opt}
+	if len(m.Layers) == 1 {
+		return a, b.do(StepImage, m.SubPath, func() error { return b.openLayer(&a, m) })
+	}
+	return a, b.do(StepImage, m.SubPath, func() error {
+		r, err := b.openOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
+		if err != nil {
+			return err
+		}
+		if r.legacy == nil && inRoot(m.SubPath) == "/" {
+			a.fd = r.fd
+			return opt.apply(a.fd)
+		}
+		a.fd, a.image, a.subPath = -1, &r, inRoot(m.SubPath)
+		return nil
+	})
+}
+
+// openLayer clones the only layer of an image, or a path inside it.
+func (b *build) openLayer(a *attachment, m *sandbox.Mount) error {
+	layer, err := openPath(filepath.Clean(m.Layers[0]))
+	if err != nil {
+		return fmt.Errorf("image layer: %w", err)
+	}
+	defer layer.Close()
+	sub, err := openIn(int(layer.Fd()), inRoot(m.SubPath), unix.O_PATH, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(sub)
+	fd, err := cloneAt(sub, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
+	}
+	a.fd = b.own(fd)
+	if a.dir, err = isDir(fd); err != nil {
+		return err
+	}
+	if err := propagate(fd, 0, unix.MS_PRIVATE); err != nil {
+		return err
+	}
+	return a.attr.apply(fd)
+}
