@@ -118,8 +118,6 @@ func (r *reaper) reap(fd int32) {
 		} else {
 			status = &s
 		}
-	} else if s, ok := rememberedExit(int(fd)); ok {
-		status = &s
 	}
 	p.finish(p.launcher.exitOf(p, status))
 }
@@ -165,18 +163,29 @@ const (
 )
 
 // rememberedExit asks the kernel how a process ended that was not our child
-// (Linux 6.15); ok is false when it does not know.
-func rememberedExit(pidfd int) (waitStatus, bool) {
-	info := pidfdInfo{mask: pidfdInfoExit}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
-	if errno != 0 || info.mask&pidfdInfoExit == 0 {
-		return waitStatus{}, false
+// (Linux 6.15), nil when it does not know. The answer is there once somebody
+// has reaped the process, which its new parent does at once.
+func rememberedExit(pidfd int) *waitStatus {
+	const tries, pause = 40, 5 * time.Millisecond
+	for range tries {
+		info := pidfdInfo{mask: pidfdInfoExit}
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+		if errno != 0 && errno != unix.ESRCH {
+			return nil // an older kernel
+		}
+		if errno == 0 && info.mask&pidfdInfoExit != 0 {
+			return newWaitStatus(unix.WaitStatus(info.exitCode))
+		}
+		time.Sleep(pause)
 	}
-	s := unix.WaitStatus(info.exitCode)
+	return nil
+}
+
+func newWaitStatus(s unix.WaitStatus) *waitStatus {
 	if s.Signaled() {
-		return waitStatus{signal: int(s.Signal())}, true
+		return &waitStatus{signal: int(s.Signal())}
 	}
-	return waitStatus{code: s.ExitStatus()}, true
+	return &waitStatus{code: s.ExitStatus()}
 }
 
 // exitOf joins what the worker wrote with what the kernel knows.
@@ -185,6 +194,9 @@ func (l *Launcher) exitOf(p *process, status *waitStatus) sandbox.Exit {
 		if r, err := workerv1.DecodeExitRecord(b); err == nil {
 			return fromRecord(r)
 		}
+	}
+	if status == nil && p.pidfd >= 0 {
+		status = rememberedExit(p.pidfd)
 	}
 	e := sandbox.Exit{Time: time.Now(), Reason: sandbox.ReasonError}
 	switch {

@@ -1,0 +1,331 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/undo"
+)
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Create makes a container in a ready pod. Everything that can be wrong with
+// its image, program and filesystem is found here; on failure nothing is left
+// and the name is free again.
+func (m *Manager) Create(ctx context.Context, podID string, config ContainerConfig) (*Container, error) {
+	p, err := m.Pod(podID)
+	if err != nil {
+		return nil, err
+	}
+	pod := p.Status()
+	if pod.Phase != PhaseReady {
+		return nil, fmt.Errorf("%s is %s: containers can be made in a ready pod only: %w", p.name(), pod.Phase, ErrPrecondition)
+	}
+	if err := checkContainer(&config); err != nil {
+		return nil, err
+	}
+	rec := containerRecord{ID: newID(), PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now()}
+	key := containerKey(p.id, &config)
+	if err := m.reserve(key, rec.ID); err != nil {
+		return nil, err
+	}
+	c := &Container{id: rec.ID, podID: p.id, created: rec.CreatedAt, rec: rec, exited: make(chan struct{})}
+	var u undo.Stack
+	u.Push(func(context.Context) error { m.unreserve(key); return nil })
+	b := &creation{m: m, c: c, pod: &pod, rec: &c.rec, undo: &u}
+	if err := b.run(ctx); err != nil {
+		return nil, errors.Join(err, u.Run())
+	}
+	if err := m.publish(ctx, p, c); err != nil {
+		return nil, errors.Join(err, u.Run())
+	}
+	u.Release()
+	m.Logger.Info("container is created", "container", c.id, "pod", p.id, "name", config.Name, "image", config.UserImage, "program", c.rec.Program)
+	return c, nil
+}
+
+// publish makes the container visible unless its pod was stopped meanwhile.
+func (m *Manager) publish(ctx context.Context, p *Pod, c *Container) error {
+	p.op.Lock()
+	defer p.op.Unlock()
+	if phase := p.phase(); phase != PhaseReady {
+		return fmt.Errorf("%s has become %s: %w", p.name(), phase, ErrPrecondition)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := m.update(c, func(rec *containerRecord) error { rec.Phase = PhaseCreated; return nil })
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.containers[c.id] = c
+	return nil
+}
+
+func checkContainer(c *ContainerConfig) error {
+	if c.Name == "" {
+		return fmt.Errorf("container metadata needs a name: %w", ErrInvalid)
+	}
+	if c.Image == "" {
+		return fmt.Errorf("container %q names no image: %w", c.Name, ErrInvalid)
+	}
+	u := &c.Security.User
+	if u.GID != nil && u.UID == nil && u.Username == "" {
+		return fmt.Errorf("run_as_group is set without run_as_user or run_as_username: %w", ErrInvalid)
+	}
+	for _, mt := range c.Mounts {
+		if err := checkMount(&mt); err != nil {
+			return err
+		}
+	}
+	if _, err := signalNumber(c.StopSignal); err != nil {
+		return err
+	}
+	_, err := capsOf(&c.Security, 0, ^uint64(0))
+	return err
+}
+
+func checkMount(mt *Requested) error {
+	switch {
+	case mt.ContainerPath == "":
+		return fmt.Errorf("mount of %q has no container path: %w", mt.HostPath, ErrInvalid)
+	case mt.RecursiveReadonly && !mt.Readonly:
+		return fmt.Errorf("mount %s: recursive_read_only needs readonly: %w", mt.ContainerPath, ErrInvalid)
+	case mt.RecursiveReadonly && mt.Propagation != PropagationPrivate:
+		return fmt.Errorf("mount %s: recursive_read_only needs propagation PRIVATE: %w", mt.ContainerPath, ErrInvalid)
+	case mt.Image != "" && !mt.Readonly:
+		return fmt.Errorf("ImageVolumeMountFailed: mount %s: an image volume must be readonly: %w", mt.ContainerPath, ErrInvalid)
+	}
+	return nil
+}
+
+// creation is the work of Create on a container that nobody else can see.
+type creation struct {
+	m     *Manager
+	c     *Container
+	pod   *PodStatus
+	rec   *containerRecord
+	undo  *undo.Stack
+	image *Image
+}
+
+func (b *creation) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		b.directory, b.acquire, b.environment, b.buildRoot, b.identity, b.program, b.cgroup,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *creation) directory(context.Context) error {
+	dir := b.m.containerDir(b.rec.ID)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("make container directory: %w", err)
+	}
+	b.undo.Push(func(context.Context) error { return os.RemoveAll(dir) })
+	if err := b.m.ContainerRecords.Save(b.rec.ID, b.rec); err != nil {
+		return err
+	}
+	b.undo.Push(func(context.Context) error { return b.m.ContainerRecords.Delete(b.rec.ID) })
+	return nil
+}
+
+func (b *creation) acquire(ctx context.Context) error {
+	image, err := b.m.Images.Acquire(ctx, b.rec.Config.Image, b.rec.ID)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", b.rec.Config.Image, err)
+	}
+	b.undo.Push(func(context.Context) error { return b.m.Images.Release(b.rec.ID) })
+	b.image = image
+	b.rec.ImageID, b.rec.ImageRef, b.rec.Artifact = image.ID, image.Ref, image.Module != ""
+	return nil
+}
+
+// environment settles what the program is given.
+func (b *creation) environment(context.Context) error {
+	c, rec := &b.rec.Config, b.rec
+	rec.Args = arguments(c, b.image)
+	rec.Cwd = firstOf(c.WorkingDir, b.image.WorkingDir, "/")
+	rec.LogPath = logPath(&b.pod.Config, c)
+	rec.StopSignal = firstOf(c.StopSignal, b.image.StopSignal, "SIGTERM")
+	if _, err := signalNumber(rec.StopSignal); err != nil {
+		rec.StopSignal = "SIGTERM" // an image must not keep its container from stopping
+	}
+	env := newEnvironment()
+	env.add("PATH", []byte(defaultPath))
+	env.add("HOSTNAME", []byte(b.pod.Hostname))
+	if c.TTY {
+		env.add("TERM", []byte("xterm"))
+	}
+	for _, kv := range b.image.Env {
+		key, value, _ := strings.Cut(kv, "=")
+		env.add(key, []byte(value))
+	}
+	for _, kv := range c.Env {
+		env.add(kv.Key, kv.Value)
+	}
+	rec.Env = env.list
+	return nil
+}
+
+// arguments joins command and args with those of the image, as Kubernetes
+// defines it.
+func arguments(c *ContainerConfig, image *Image) []string {
+	command, args := c.Command, c.Args
+	if len(command) == 0 {
+		command = image.Entrypoint
+		if len(args) == 0 {
+			args = image.Cmd
+		}
+	}
+	return append(append([]string{}, command...), args...)
+}
+
+func firstOf(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func (b *creation) buildRoot(ctx context.Context) error {
+	c, rec := &b.rec.Config, b.rec
+	spec := RootSpec{
+		ID: rec.ID, Layers: b.image.Layers, Readonly: c.Security.ReadonlyRoot, Files: b.m.podFiles(rec.PodID),
+		Devices: c.Devices, Privileged: c.Security.Privileged, WorkingDir: rec.Cwd,
+	}
+	for i := range c.Mounts {
+		mount, err := b.mount(ctx, &c.Mounts[i])
+		if err != nil {
+			return err
+		}
+		spec.Mounts = append(spec.Mounts, mount)
+	}
+	_, spec.MaskedPaths = splitProc(c.Security.MaskedPaths)
+	_, spec.ReadonlyPaths = splitProc(c.Security.ReadonlyPaths)
+	root, err := b.m.RootFS.Build(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("build root filesystem: %w", err)
+	}
+	b.undo.Push(func(ctx context.Context) error {
+		return errors.Join(b.c.releaseStart(), b.m.RootFS.Remove(ctx, rec.ID))
+	})
+	b.c.root, rec.Root = root, spec
+	return nil
+}
+
+func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
+	mount := Mount{
+		HostPath: r.HostPath, ContainerPath: r.ContainerPath, Readonly: r.Readonly,
+		RecursiveReadonly: r.RecursiveReadonly, Propagation: r.Propagation, SubPath: r.SubPath, Options: r.Options,
+	}
+	if r.Image == "" {
+		return mount, nil
+	}
+	image, err := b.m.Images.Acquire(ctx, r.Image, b.rec.ID)
+	if err != nil {
+		return mount, fmt.Errorf("ImageVolumeMountFailed: mount %s: image %s: %w", r.ContainerPath, r.Image, err)
+	}
+	r.ImageID, mount.Layers = image.ID, image.Layers
+	return mount, nil
+}
+
+// splitProc divides paths into those below /proc, which can be covered only
+// once the process has mounted it, and the others.
+func splitProc(paths []string) (proc, other []string) {
+	for _, p := range paths {
+		if p = path.Clean(p); p == "/proc" || strings.HasPrefix(p, "/proc/") {
+			proc = append(proc, p)
+		} else {
+			other = append(other, p)
+		}
+	}
+	return proc, other
+}
+
+func (b *creation) identity(context.Context) error {
+	user, err := b.m.Inspector.LookupUser(b.c.root.Dir, b.image.User, b.rec.Config.Security.User)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", b.rec.Config.UserImage, err)
+	}
+	b.rec.User = user
+	env := newEnvironment()
+	if user.Home != "" {
+		env.add("HOME", []byte(user.Home))
+	}
+	for _, kv := range b.rec.Env {
+		env.add(kv.Key, kv.Value)
+	}
+	b.rec.Env = env.list
+	return nil
+}
+
+// program finds the module and has it compiled, so that every reason why it
+// cannot run is told now.
+func (b *creation) program(ctx context.Context) error {
+	rec := b.rec
+	resolved, file, err := b.m.findProgram(b.c.root.Dir, rec, b.image)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", rec.Config.UserImage, err)
+	}
+	defer file.Close()
+	rec.Program = resolved
+	code, err := b.m.Programs.Code(ctx, file)
+	if err != nil {
+		return fmt.Errorf("image %s: %s: %w", rec.Config.UserImage, resolved, err)
+	}
+	b.c.code = code
+	if limit := rec.Config.Resources.MemoryLimit; limit > 0 && code.MinMemory > uint64(limit) {
+		return fmt.Errorf("image %s: %s starts with %d MiB of memory, which is more than the limit of %d MiB: raise the memory limit of the container: %w",
+			rec.Config.UserImage, resolved, code.MinMemory>>20, limit>>20, ErrProgram)
+	}
+	return nil
+}
+
+// findProgram opens the file that the container runs. The caller closes it.
+func (m *Manager) findProgram(root *os.File, rec *containerRecord, image *Image) (string, *os.File, error) {
+	name := image.Module
+	if name == "" {
+		if len(rec.Args) == 0 {
+			return "", nil, fmt.Errorf("neither the image nor the pod says what to run: set an entrypoint in the image or a command in the pod: %w", ErrProgram)
+		}
+		name = rec.Args[0]
+	} else if len(rec.Args) == 0 {
+		rec.Args = []string{name}
+	}
+	return m.lookPath(root, name, rec)
+}
+
+func (m *Manager) lookPath(root *os.File, name string, rec *containerRecord) (string, *os.File, error) {
+	resolved, file, err := m.Inspector.LookPath(root, name, rec.Cwd, string(environment{list: rec.Env}.get("PATH")))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", err, ErrProgram)
+		}
+		return "", nil, err
+	}
+	return resolved, file, nil
+}
+
+func (b *creation) cgroup(ctx context.Context) error {
+	cg, err := b.m.Cgroups.Create(ctx, b.pod.Config.CgroupParent, b.rec.ID, b.rec.Config.Resources)
+	if err != nil {
+		return fmt.Errorf("make cgroup: %w", err)
+	}
+	b.undo.Push(cg.Delete)
+	b.rec.Cgroup = cg.Path()
+	return nil
+}

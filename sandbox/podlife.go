@@ -1,0 +1,323 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/undo"
+)
+
+// netnsDir is where network namespaces are bound, below the state directory.
+const netnsDir = "netns"
+
+// NetNSPath is where the network namespace of a pod is bound.
+func (m *Manager) netnsPath(id string) string { return filepath.Join(m.StateDir, netnsDir, id) }
+
+// RunPod makes a pod, which is ready when RunPod returns. On failure nothing
+// is left, and the name is free again.
+func (m *Manager) RunPod(ctx context.Context, c PodConfig) (*Pod, error) {
+	if err := m.checkPod(&c); err != nil {
+		return nil, err
+	}
+	rec := podRecord{ID: newID(), Config: c, Phase: PhaseCreating, CreatedAt: time.Now()}
+	if err := m.reserve(podKey(&c), rec.ID); err != nil {
+		return nil, err
+	}
+	p := &Pod{id: rec.ID, created: rec.CreatedAt, rec: rec}
+	var u undo.Stack
+	u.Push(func(context.Context) error { m.unreserve(podKey(&c)); return nil })
+	if err := m.setUpPod(ctx, p, &u); err != nil {
+		return nil, errors.Join(err, u.Run())
+	}
+	u.Release()
+	m.Logger.Info("pod is ready", "pod", p.id, "name", c.Name, "namespace", c.Namespace)
+	return p, nil
+}
+
+func (m *Manager) checkPod(c *PodConfig) error {
+	if c.Name == "" || c.UID == "" || c.Namespace == "" {
+		return fmt.Errorf("pod sandbox metadata needs name, namespace and uid: %w", ErrInvalid)
+	}
+	if !m.handlerServed(c.Handler) {
+		return fmt.Errorf("runtime handler %q is not served, only %q and the default: correct the handler of the RuntimeClass: %w", c.Handler, strings.Join(m.Handlers, ", "), ErrInvalid)
+	}
+	return checkSysctls(c)
+}
+
+// checkSysctls refuses what would change the node rather than the pod.
+func checkSysctls(c *PodConfig) error {
+	for name := range c.Sysctls {
+		switch {
+		case strings.HasPrefix(name, "net."):
+			if c.Namespaces.Network == NamespaceNode {
+				return fmt.Errorf("sysctl %q is not allowed with host network: %w", name, ErrInvalid)
+			}
+		case strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"), name == "kernel.sem", strings.HasPrefix(name, "fs.mqueue."):
+			if c.Namespaces.IPC == NamespaceNode {
+				return fmt.Errorf("sysctl %q is not allowed with host IPC: %w", name, ErrInvalid)
+			}
+		default:
+			return fmt.Errorf("sysctl %q has no namespace of its own and would change the node: %w", name, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// setUpPod does the steps and pushes the inverse of each. It works on a pod
+// that nobody else can see.
+func (m *Manager) setUpPod(ctx context.Context, p *Pod, u *undo.Stack) error {
+	rec := &p.rec
+	if err := m.choosePodNames(rec); err != nil {
+		return err
+	}
+	dir := m.podDir(rec.ID)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("make pod directory: %w", err)
+	}
+	u.Push(func(context.Context) error { return os.RemoveAll(dir) })
+	// From here on a crash is cleaned up by the record.
+	if err := m.PodRecords.Save(rec.ID, rec); err != nil {
+		return err
+	}
+	u.Push(func(context.Context) error { return m.PodRecords.Delete(rec.ID) })
+	if err := m.connect(ctx, rec, u); err != nil {
+		return err
+	}
+	if err := m.writePodFiles(rec); err != nil {
+		return err
+	}
+	if err := m.startInit(ctx, p, u); err != nil {
+		return err
+	}
+	rec.Phase = PhaseReady
+	if err := m.PodRecords.Save(rec.ID, rec); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // the client is gone and will not learn the id
+		return err
+	}
+	m.mu.Lock()
+	m.pods[p.id] = p
+	m.mu.Unlock()
+	return nil
+}
+
+func (m *Manager) choosePodNames(rec *podRecord) error {
+	c := &rec.Config
+	rec.Hostname = c.Hostname
+	if rec.Hostname == "" || c.Namespaces.Network == NamespaceNode {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("read hostname: %w", err)
+		}
+		rec.Hostname = name
+	}
+	if c.Namespaces.Network == NamespaceNode {
+		return nil
+	}
+	rec.Network = &PodNetwork{
+		ID: rec.ID, Name: c.Name, Namespace: c.Namespace, UID: c.UID, NetNS: m.netnsPath(rec.ID),
+		Hostname: rec.Hostname, Ports: c.Ports, DNS: c.DNS, Annotations: c.Annotations, CgroupPath: c.CgroupParent,
+	}
+	return nil
+}
+
+func (m *Manager) connect(ctx context.Context, rec *podRecord, u *undo.Stack) error {
+	if rec.Network == nil {
+		return nil
+	}
+	result, err := m.Network.Setup(ctx, *rec.Network)
+	if err != nil {
+		return fmt.Errorf("set up pod network: %w", err)
+	}
+	network := *rec.Network
+	u.Push(func(ctx context.Context) error { return m.Network.Teardown(ctx, network) })
+	rec.Result = result
+	return nil
+}
+
+// startInit starts pid 1 where the containers of the pod share a pid namespace.
+func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
+	if p.rec.Config.Namespaces.PID != NamespacePod {
+		return nil
+	}
+	cg, err := m.Cgroups.Create(ctx, p.rec.Config.CgroupParent, p.id, Resources{})
+	if err != nil {
+		return fmt.Errorf("make cgroup of the pod: %w", err)
+	}
+	u.Push(cg.Delete)
+	p.rec.Cgroup = cg.Path()
+	const nobody = 65534
+	init, err := m.Launcher.LaunchInit(ctx, ProcessSpec{
+		ID: p.id, Dir: m.podDir(p.id), PIDNS: PIDNamespace{New: true}, NewIPC: true, NewUTS: true,
+		Hostname: p.rec.Hostname, Cgroup: cg, User: User{UID: nobody, GID: nobody}, NoNewPrivs: true, Args: []string{"pod-init"},
+	})
+	if err != nil {
+		return fmt.Errorf("start pod init: %w", err)
+	}
+	u.Push(func(ctx context.Context) error { return endProcess(ctx, init) })
+	ref := init.Ref()
+	p.init, p.rec.Init = init, &ref
+	return nil
+}
+
+// endProcess kills a process and waits until it is gone.
+func endProcess(ctx context.Context, p Process) error {
+	const sigkill = 9
+	if err := p.Signal(sigkill); err != nil {
+		return err
+	}
+	select {
+	case <-p.Done():
+		return p.Close()
+	case <-ctx.Done():
+		return fmt.Errorf("process %d does not end: %w", p.Ref().PID, ctx.Err())
+	}
+}
+
+// StopPod kills the containers of a pod and takes its network. It succeeds on
+// what is unknown or stopped already, and can be called again after an error.
+func (m *Manager) StopPod(ctx context.Context, id string) error {
+	p, err := m.Pod(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return m.stopPod(ctx, p)
+}
+
+func (m *Manager) stopPod(ctx context.Context, p *Pod) error {
+	if err := m.markNotReady(p); err != nil { // no container can be made from here on
+		return err
+	}
+	for _, c := range m.containersOf(p.id) {
+		if err := m.stopContainer(ctx, c, 0); err != nil {
+			return fmt.Errorf("stop container %s: %w", c.id, err)
+		}
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	if err := m.endInit(ctx, p); err != nil {
+		return err
+	}
+	return m.disconnect(ctx, p)
+}
+
+func (m *Manager) markNotReady(p *Pod) error {
+	p.op.Lock()
+	defer p.op.Unlock()
+	if p.phase() == PhaseRemoved { // by somebody else, just now
+		return nil
+	}
+	return m.updatePod(p, func(rec *podRecord) error {
+		if err := rec.Phase.To(PhaseNotReady, p.name()); err != nil {
+			return err
+		}
+		rec.Phase = PhaseNotReady
+		return nil
+	})
+}
+
+// updatePod changes the record on disk, then in memory. The caller holds op.
+func (m *Manager) updatePod(p *Pod, change func(*podRecord) error) error {
+	p.mu.Lock()
+	rec := p.rec
+	p.mu.Unlock()
+	if err := change(&rec); err != nil {
+		return err
+	}
+	if err := m.PodRecords.Save(rec.ID, &rec); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.rec = rec
+	p.mu.Unlock()
+	return nil
+}
+
+func (m *Manager) endInit(ctx context.Context, p *Pod) error {
+	p.mu.Lock()
+	init, cgroup := p.init, p.rec.Cgroup
+	p.mu.Unlock()
+	if init != nil {
+		if err := endProcess(ctx, init); err != nil {
+			return err
+		}
+	}
+	if cgroup == "" {
+		return nil
+	}
+	cg, err := m.Cgroups.Open(cgroup)
+	if err != nil {
+		return err
+	}
+	return cg.Delete(ctx)
+}
+
+func (m *Manager) disconnect(ctx context.Context, p *Pod) error {
+	p.mu.Lock()
+	network, removed := p.rec.Network, p.rec.Phase == PhaseRemoved
+	p.mu.Unlock()
+	if network == nil || removed {
+		return nil
+	}
+	if err := m.Network.Teardown(ctx, *network); err != nil {
+		return fmt.Errorf("tear down pod network: %w", err)
+	}
+	return m.updatePod(p, func(rec *podRecord) error {
+		rec.Result = nil // its addresses are free for others
+		return nil
+	})
+}
+
+// RemovePod stops a pod, and removes it with its containers. It succeeds on
+// what is unknown.
+func (m *Manager) RemovePod(ctx context.Context, id string) error {
+	p, err := m.Pod(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := m.stopPod(ctx, p); err != nil {
+		return err
+	}
+	for _, c := range m.containersOf(p.id) {
+		if err := m.removeContainer(ctx, c); err != nil {
+			return fmt.Errorf("remove container %s: %w", c.id, err)
+		}
+	}
+	return m.forgetPod(p)
+}
+
+func (m *Manager) forgetPod(p *Pod) error {
+	p.op.Lock()
+	defer p.op.Unlock()
+	if p.phase() == PhaseRemoved {
+		return nil
+	}
+	if err := os.RemoveAll(m.podDir(p.id)); err != nil {
+		return fmt.Errorf("remove pod directory: %w", err)
+	}
+	if err := m.PodRecords.Delete(p.id); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.rec.Phase = PhaseRemoved
+	key := podKey(&p.rec.Config)
+	p.mu.Unlock()
+	m.mu.Lock()
+	delete(m.pods, p.id)
+	delete(m.names, key)
+	m.mu.Unlock()
+	m.Logger.Info("pod is removed", "pod", p.id)
+	return nil
+}

@@ -1,0 +1,202 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// recover reads what an earlier daemon left, asks each process whether it
+// lives, and removes what belongs to nobody.
+func (m *Manager) recover(ctx context.Context) error {
+	if err := m.PodRecords.Load(m.loadPod); err != nil {
+		return err
+	}
+	if err := m.ContainerRecords.Load(m.loadContainer); err != nil {
+		return err
+	}
+	if err := m.Images.Holders(m.containerIDs()); err != nil {
+		return fmt.Errorf("settle references to images: %w", err)
+	}
+	for _, p := range m.Pods() {
+		if err := m.recoverPod(ctx, p); err != nil {
+			return fmt.Errorf("%s: %w", p.name(), err)
+		}
+	}
+	for _, c := range m.Containers() {
+		if err := m.recoverContainer(ctx, c); err != nil {
+			return fmt.Errorf("%s: %w", c.name(), err)
+		}
+	}
+	return m.removeOrphans(ctx)
+}
+
+func (m *Manager) loadPod(id string, data []byte) error {
+	p := &Pod{}
+	if err := json.Unmarshal(data, &p.rec); err != nil {
+		return err
+	}
+	if p.rec.ID != id {
+		return fmt.Errorf("record of %q under the name of %q", p.rec.ID, id)
+	}
+	p.id, p.created = p.rec.ID, p.rec.CreatedAt
+	m.pods[p.id] = p
+	m.names[podKey(&p.rec.Config)] = p.id
+	return nil
+}
+
+func (m *Manager) loadContainer(id string, data []byte) error {
+	c := &Container{exited: make(chan struct{})}
+	if err := json.Unmarshal(data, &c.rec); err != nil {
+		return err
+	}
+	if c.rec.ID != id {
+		return fmt.Errorf("record of %q under the name of %q", c.rec.ID, id)
+	}
+	c.id, c.podID, c.created = c.rec.ID, c.rec.PodID, c.rec.CreatedAt
+	m.containers[c.id] = c
+	m.names[containerKey(c.podID, &c.rec.Config)] = c.id
+	return nil
+}
+
+func (m *Manager) containerIDs() map[string]bool {
+	ids := make(map[string]bool, len(m.containers))
+	for id := range m.containers {
+		ids[id] = true
+	}
+	return ids
+}
+
+// recoverPod finishes what a crash cut off: a pod that was never ready goes, a
+// pod whose network or init is gone is not ready.
+func (m *Manager) recoverPod(ctx context.Context, p *Pod) error {
+	if p.rec.Phase == PhaseCreating {
+		return m.abandonPod(ctx, p)
+	}
+	if p.rec.Init != nil {
+		init, err := m.Launcher.Adopt(*p.rec.Init, m.podDir(p.id))
+		if err != nil {
+			return err
+		}
+		p.init = init
+	}
+	if p.rec.Phase != PhaseReady || m.podAlive(p) {
+		return nil
+	}
+	m.Logger.Warn("pod did not survive and is not ready", "pod", p.id)
+	return m.markNotReady(p)
+}
+
+func (m *Manager) podAlive(p *Pod) bool {
+	if p.init != nil {
+		select {
+		case <-p.init.Done():
+			return false
+		default:
+		}
+	}
+	if p.rec.Network == nil {
+		return true
+	}
+	_, err := os.Stat(p.rec.Network.NetNS)
+	return err == nil
+}
+
+func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
+	m.Logger.Info("remove pod that was never ready", "pod", p.id)
+	if p.rec.Init != nil {
+		init, err := m.Launcher.Adopt(*p.rec.Init, m.podDir(p.id))
+		if err != nil {
+			return err
+		}
+		p.init = init
+	}
+	if err := m.endInit(ctx, p); err != nil {
+		return err
+	}
+	if p.rec.Network != nil {
+		if err := m.Network.Teardown(ctx, *p.rec.Network); err != nil {
+			return err
+		}
+	}
+	p.rec.Phase = PhaseNotReady
+	return m.forgetPod(p)
+}
+
+func (m *Manager) recoverContainer(ctx context.Context, c *Container) error {
+	switch c.rec.Phase {
+	case PhaseCreating:
+		m.Logger.Info("remove container that was never created", "container", c.id)
+		return m.removeContainer(ctx, c)
+	case PhaseExited:
+		close(c.exited)
+		return nil
+	case PhaseRunning:
+		return m.adopt(c)
+	}
+	return m.adoptUnrecordedStart(c)
+}
+
+// adopt takes over a running container, or records how it ended meanwhile.
+func (m *Manager) adopt(c *Container) error {
+	if c.rec.Process == nil {
+		return errors.New("running without a process in its record")
+	}
+	proc, err := m.Launcher.Adopt(*c.rec.Process, m.containerDir(c.id))
+	if err != nil {
+		return err
+	}
+	c.proc = proc
+	m.watch(c, proc)
+	return nil
+}
+
+// adoptUnrecordedStart handles a daemon that died between the start of a
+// process and its record: the process is in the container's cgroup, and cannot
+// be told from a stranger in any other way, so that it is ended.
+func (m *Manager) adoptUnrecordedStart(c *Container) error {
+	cg, err := m.Cgroups.Open(c.rec.Cgroup)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return cg.Kill(ctx)
+}
+
+// removeOrphans removes what has our names and no record.
+func (m *Manager) removeOrphans(ctx context.Context) error {
+	pods, containers, cgroups := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, p := range m.Pods() {
+		pods[p.id] = true
+		cgroups[p.rec.Cgroup] = true
+	}
+	for _, c := range m.Containers() {
+		containers[c.id] = true
+		cgroups[c.rec.Cgroup] = true
+	}
+	return errors.Join(
+		m.Cgroups.Orphans(ctx, cgroups),
+		m.Network.Orphans(ctx, pods),
+		m.RootFS.Orphans(ctx, containers),
+		removeStrangers(m.podDir(""), pods),
+		removeStrangers(m.containerDir(""), containers),
+	)
+}
+
+func removeStrangers(dir string, keep map[string]bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if !keep[e.Name()] {
+			errs = append(errs, os.RemoveAll(dir+"/"+e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
