@@ -1,0 +1,254 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 60 * time.Second
+
+type nodeOptions struct {
+	root   string            // of the server, when it is a special file system
+	config map[string]string // flags of the server
+	hosts  map[string]string // hosts.toml by registry
+}
+
+// node is a server with a registry. Safe for concurrent use by one test.
+type node struct {
+	*daemon.Daemon
+	registry *images.Registry
+	dir      string
+
+	mu     sync.Mutex
+	pulled map[string]string // name of an image to its reference
+	serial int
+}
+
+func startNode(t testing.TB, o nodeOptions) (*node, error) {
+	dir, err := os.MkdirTemp("/tmp", "cw") // short, for the socket
+	if err != nil {
+		return nil, err
+	}
+	registry, err := images.NewRegistry()
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	server, err := daemon.Start(t.Context(), daemon.Options{
+		Binary:       filepath.Join(repository(), "bin", "cri-wasmer"),
+		Dir:          dir,
+		Root:         o.root,
+		Config:       o.config,
+		Hosts:        o.hosts,
+		CgroupParent: "/" + isolate.Group() + "/default",
+	})
+	if err != nil {
+		registry.Close()
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &node{Daemon: server, registry: registry, dir: dir, pulled: map[string]string{}}, nil
+}
+
+// close ends the node and all that is on it.
+func (n *node) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	select {
+	case <-n.Ended():
+	default:
+		if err := n.RemoveAllPods(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
+		}
+	}
+	if err := n.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
+	}
+	n.registry.Close()
+	if err := os.RemoveAll(n.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
+	}
+}
+
+// watch shows what the server logs during this test, if the test fails.
+func (n *node) watch(t testing.TB) {
+	start := len(n.Log())
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		log := n.Log()
+		lines := strings.Split(log[min(start, len(log)):], "\n")
+		t.Logf("the server's log during the test:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
+	})
+}
+
+// unique gives a name that no other object of the node has.
+func (n *node) unique(prefix string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.serial++
+	return fmt.Sprintf("%s-%d", prefix, n.serial)
+}
+
+// ref is the name of an image in the registry of the node.
+func (n *node) ref(repository string) string { return n.registry.Host() + "/" + repository }
+
+// push stores an image as repository:v1 and gives its reference.
+func (n *node) push(t testing.TB, repository string, a images.Artifact) string {
+	t.Helper()
+	if _, err := n.registry.Push(repository, "v1", a); err != nil {
+		t.Fatal(err)
+	}
+	return n.ref(repository) + ":v1"
+}
+
+// pull pushes an image, pulls it and gives its reference.
+func (n *node) pull(t testing.TB, repository string, a images.Artifact) string {
+	t.Helper()
+	ref := n.push(t, repository, a)
+	if _, err := n.Client.Pull(t.Context(), ref); err != nil {
+		t.Fatalf("pull %s: %v", ref, err)
+	}
+	return ref
+}
+
+// program gives the reference of an image with a guest of e2e/guests as its
+// entrypoint, pulled.
+func (n *node) program(t testing.TB, guestName string) string {
+	t.Helper()
+	n.mu.Lock()
+	ref := n.pulled[guestName]
+	n.mu.Unlock()
+	if ref != "" {
+		return ref
+	}
+	ref = n.pull(t, guestName, images.Program(guest(t, guestName)).Artifact())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pulled[guestName] = ref
+	return ref
+}
+
+// toolbox gives the reference of an image that holds the tool guest under the
+// names of its applets, users, and a directory /data.
+func (n *node) toolbox(t testing.TB) string {
+	t.Helper()
+	n.mu.Lock()
+	ref := n.pulled["toolbox"]
+	n.mu.Unlock()
+	if ref != "" {
+		return ref
+	}
+	ref = n.pull(t, "toolbox", toolboxImage(t).Artifact())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pulled["toolbox"] = ref
+	return ref
+}
+
+var toolboxApplets = []string{
+	"cat", "echo", "env", "exit", "false", "hostname", "id", "ls", "mkdir", "pwd", "rm", "sleep", "stderr",
+	"status", "top", "touch", "true", "write", "yes",
+}
+
+const (
+	typeHardLink  = '1'
+	typeSymlink   = '2'
+	typeCharDev   = '3'
+	typeDirectory = '5'
+)
+
+func toolboxImage(t testing.TB) images.Rootfs {
+	t.Helper()
+	files := []images.File{
+		{Name: "bin/", Type: typeDirectory},
+		{Name: "bin/tool", Data: guest(t, "tool-go")},
+		{Name: "data/", Type: typeDirectory, Mode: 0o777},
+		{Name: "tmp/", Type: typeDirectory, Mode: 0o1777},
+		{Name: "etc/", Type: typeDirectory},
+		{Name: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\nbaker:x:1042:2042::/home/baker:/bin/sh\n")},
+		{Name: "etc/group", Mode: 0o644, Data: []byte("root:x:0:\nbakers:x:2042:\nmillers:x:2043:baker\n")},
+		{Name: "etc/marker", Mode: 0o644, Data: []byte("made by the image\n")},
+	}
+	for _, applet := range toolboxApplets {
+		files = append(files, images.File{Name: "bin/" + applet, Type: typeHardLink, Link: "bin/tool"})
+	}
+	return images.Rootfs{
+		Layers:     [][]images.File{files},
+		Entrypoint: []string{"/bin/tool"},
+		Cmd:        []string{"top"},
+		Env:        []string{"PATH=/usr/bin:/bin"},
+	}
+}
+
+// pod is a running pod of a test.
+type pod struct {
+	t      testing.TB
+	node   *node
+	id     string
+	config podConfig
+}
+
+// pod starts a pod that is removed at the end of the test. A pod without name
+// gets one.
+func (n *node) pod(t testing.TB, spec criclient.PodSpec) *pod {
+	t.Helper()
+	return n.podFrom(t, n.podConfig(spec), spec.Handler)
+}
+
+// hostPod starts a pod in the node's network, which is faster.
+func (n *node) hostPod(t testing.TB) *pod {
+	t.Helper()
+	return n.pod(t, criclient.PodSpec{HostNetwork: true})
+}
+
+// podConfig fills in what a test does not care about.
+func (n *node) podConfig(spec criclient.PodSpec) podConfig {
+	if spec.Name == "" {
+		spec.Name = n.unique("pod")
+	}
+	if spec.LogDirectory == "" {
+		spec.LogDirectory = filepath.Join(n.dir, "logs", spec.Name)
+	}
+	if spec.CgroupParent == "" {
+		spec.CgroupParent = "/" + isolate.Group() + "/pods"
+	}
+	return spec.Config()
+}
+
+func (n *node) podFrom(t testing.TB, config podConfig, handler string) *pod {
+	t.Helper()
+	id, err := n.Client.RunPod(t.Context(), config, handler)
+	if err != nil {
+		t.Fatalf("run pod %s: %v", config.Metadata.Name, err)
+	}
+	p := &pod{t: t, node: n, id: id, config: config}
+	t.Cleanup(p.remove)
+	return p
+}
+
+// remove removes the pod; it may be gone already, and so may the server.
+func (p *pod) remove() {
+	select {
+	case <-p.node.Ended():
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := p.node.Client.RemovePod(ctx, p.id); err != nil {
+		p.t.Errorf("remove pod %s: %v", p.id, err)
+	}
+}
