@@ -21,6 +21,7 @@ import (
 type (
 	podConfig       = *runtime.PodSandboxConfig
 	containerConfig = *runtime.ContainerConfig
+	containerFilter = runtime.ContainerFilter
 )
 
 const (
@@ -221,4 +222,8 @@ func writeFile(t testing.TB, name, content string) string {
 	must(t, os.Chmod(dir, 0o777))
 	must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666))
 	return dir
+}
+
+func contextWithTimeout(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }
