@@ -67,13 +67,13 @@ func (p PodSpec) Config() *runtime.PodSandboxConfig {
 	if uid == "" {
 		uid = "uid-" + p.Name
 	}
-	network := runtime.NamespaceMode_POD
+	network, hostname := runtime.NamespaceMode_POD, p.Name
 	if p.HostNetwork {
-		network = runtime.NamespaceMode_NODE
+		network, hostname = runtime.NamespaceMode_NODE, ""
 	}
 	return &runtime.PodSandboxConfig{
 		Metadata:     &runtime.PodSandboxMetadata{Name: p.Name, Namespace: namespace, Uid: uid},
-		Hostname:     p.Name,
+		Hostname:     hostname,
 		LogDirectory: p.LogDirectory,
 		Labels:       p.Labels,
 		Linux: &runtime.LinuxPodSandboxConfig{
