@@ -1,0 +1,42 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Error says which operation on which group failed, and on which file of it.
+type Error struct {
+	Op   string // create, limit, join, ...
+	Path string // of the group
+	File string // "" when no single file is to blame
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.File == "" {
+		return fmt.Sprintf("cgroup %s: %s: %v", e.Path, e.Op, e.Err)
+	}
+	return fmt.Sprintf("cgroup %s: %s %s: %v", e.Path, e.Op, e.File, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// MissingError says that a limit cannot be applied because this host lacks what
+// counts it.
+type MissingError struct {
+	Controller string // cpu, memory, ...
+	Limit      string // the field that asked for it
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s cannot be limited: the %s controller is not available (see /proc/cgroups, and cgroup.subtree_control on cgroup v2)",
+		e.Limit, e.Controller)
+}
+
+// ErrInvalid is the cause of an Error when the request itself is wrong.
+var ErrInvalid = errors.New("invalid")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
