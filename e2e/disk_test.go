@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
+)
+
+// smallDisk mounts a file system of so many MiB and gives its directory.
+func smallDisk(t *testing.T, mib int) string {
+	t.Helper()
+	requireServer(t)
+	dir, err := os.MkdirTemp("/tmp", "cwd")
+	must(t, err)
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)))
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until the disk has no byte left, and gives its path.
+func fill(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "filler")
+	f, err := os.Create(path)
+	must(t, err)
+	defer f.Close()
+	for size := 1 << 20; size >= 1; size /= 2 {
+		chunk := make([]byte, size)
+		for {
+			if _, err := f.Write(chunk); err != nil {
+				break
+			}
+		}
+	}
+	return path
+}
+
+func TestFullDisk(t *testing.T) {
+	disk := smallDisk(t, 64)
+	n := ownNode(t, nodeOptions{root: filepath.Join(disk, "root")})
+	present := n.program(t, "hello-c")
+	a := images.Program(guest(t, "tool-go")).Artifact()
+	ref := n.push(t, "for-a-full-disk", a)
+	filler := fill(t, disk)
+
+	_, err := n.Client.Pull(t.Context(), ref)
+	wantError(t, "pull onto a full disk", err, "no space left")
+	if i := n.image(t, ref); i != nil {
+		t.Errorf("the image is there: %v", i)
+	}
+	tryPod(t, n, present)
+	must(t, os.Remove(filler))
+
+	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.pull(t, "for-a-full-disk", a), Args: []string{"echo", "room again"}})
+	c.wantExit(c.wait(), 0, "Completed")
+	c = n.hostPod(t).run(criclient.ContainerSpec{Image: present})
+	c.wantExit(c.wait(), 0, "Completed")
+}
+
+// tryPod runs a pod where that may fail, but then with a reason and without a
+// trace.
+func tryPod(t *testing.T, n *node, image string) {
+	t.Helper()
+	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+	id, err := n.Client.RunPod(t.Context(), config, "")
+	if err != nil {
+		wantError(t, "run pod", err, "no space left")
+		return
+	}
+	c, err := n.Client.Create(t.Context(), id, config, criclient.ContainerSpec{Image: image}.Config())
+	if err != nil {
+		wantError(t, "create container", err, "no space left")
+	} else if err := n.Client.Start(t.Context(), c); err != nil {
+		wantError(t, "start container", err, "no space left")
+	}
+	must(t, n.Client.RemovePod(t.Context(), id))
+	list, err := n.Client.ListContainers(t.Context(), &runtime.ListContainersRequest{})
+	must(t, err)
+	if len(list.Containers) != 0 {
+		t.Errorf("containers remain: %v", list.Containers)
+	}
+}

@@ -1,0 +1,218 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/leak"
+)
+
+func podIP(t testing.TB, n *node, p *pod) string {
+	t.Helper()
+	s, err := n.Client.Pod(t.Context(), p.id)
+	must(t, err)
+	return s.GetNetwork().GetIp()
+}
+
+// listenInPod listens in the network of a container's process and answers every
+// connection with text.
+func listenInPod(t *testing.T, c *container, port int, text string) {
+	t.Helper()
+	pids := guestPIDs(t, c.id)
+	if len(pids) == 0 {
+		t.Fatal("the container has no process")
+	}
+	type result struct {
+		listener net.Listener
+		err      error
+	}
+	results := make(chan result)
+	go func() {
+		// The thread is in the wrong network afterwards: it ends with the
+		// goroutine.
+		goruntime.LockOSThread()
+		ns, err := os.Open(filepath.Join("/proc", strconv.Itoa(pids[0]), "ns/net"))
+		if err == nil {
+			defer ns.Close()
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		}
+		if err != nil {
+			results <- result{err: err}
+			return
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
+		results <- result{l, err}
+	}()
+	r := <-results
+	must(t, r.err)
+	t.Cleanup(func() { _ = r.listener.Close() })
+	go func() {
+		for {
+			conn, err := r.listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, text)
+			_ = conn.Close()
+		}
+	}()
+}
+
+func dialText(address string) (string, error) {
+	conn, err := net.DialTimeout("tcp", address, 2*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	data, err := io.ReadAll(conn)
+	return string(data), err
+}
+
+func TestPodsHaveTheirOwnAddressAndAreReached(t *testing.T) {
+	n := sharedNode(t)
+	a, b := n.pod(t, criclient.PodSpec{}), n.pod(t, criclient.PodSpec{})
+	addresses := map[string]bool{}
+	for i, p := range []*pod{a, b} {
+		ip := podIP(t, n, p)
+		if addr, err := netip.ParseAddr(ip); err != nil || addr.IsLoopback() || addresses[ip] {
+			t.Fatalf("pod has address %q (%v); those so far are %v", ip, err, addresses)
+		}
+		addresses[ip] = true
+		c := p.run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+		want := fmt.Sprintf("from pod %d", i)
+		listenInPod(t, c, 8080, want)
+		if got, err := dialText(net.JoinHostPort(ip, "8080")); got != want {
+			t.Errorf("the host reads %q from %s, %v, want %q", got, ip, err, want)
+		}
+	}
+}
+
+func TestHostPortLeadsToThePod(t *testing.T) {
+	n := sharedNode(t)
+	config := n.podConfig(criclient.PodSpec{})
+	config.PortMappings = []*runtime.PortMapping{
+		{Protocol: runtime.Protocol_TCP, ContainerPort: 8080, HostPort: 12345},
+		{Protocol: runtime.Protocol_TCP, ContainerPort: 9090}, // no host port: nothing to do
+	}
+	p := n.podFrom(t, config, "")
+	c := p.run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+	listenInPod(t, c, 8080, "through the host port")
+	for _, address := range []string{"127.0.0.1:12345"} {
+		if got, err := dialText(address); got != "through the host port" {
+			t.Errorf("%s gives %q, %v", address, got, err)
+		}
+	}
+	must(t, n.Client.RemovePod(t.Context(), p.id))
+	if got, err := dialText("127.0.0.1:12345"); err == nil {
+		t.Errorf("after the pod's removal the port still gives %q", got)
+	}
+	n.podFrom(t, config, "") // the port is free again
+}
+
+func TestHostNetworkPodSharesTheHostsNetwork(t *testing.T) {
+	n := sharedNode(t)
+	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+	own, err := os.Readlink("/proc/self/ns/net")
+	must(t, err)
+	for _, pid := range guestPIDs(t, c.id) {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); got != own {
+			t.Errorf("process %d is in %s (%v), want %s", pid, got, err, own)
+		}
+	}
+}
+
+func TestPodNamespacesAreNotTheHosts(t *testing.T) {
+	n := sharedNode(t)
+	c := n.pod(t, criclient.PodSpec{}).run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+	pids := guestPIDs(t, c.id)
+	if len(pids) == 0 {
+		t.Fatal("the container has no process")
+	}
+	for _, kind := range []string{"net", "mnt", "pid", "ipc", "uts"} {
+		own, err := os.Readlink("/proc/self/ns/" + kind)
+		must(t, err)
+		got, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pids[0], kind))
+		must(t, err)
+		if got == own {
+			t.Errorf("the guest shares the %s namespace of the host", kind)
+		}
+	}
+}
+
+const brokenNetwork = `{
+  "cniVersion": "1.0.0", "name": "broken",
+  "plugins": [{"type": "works"}, {"type": "fails"}]
+}`
+
+const okNetwork = `{"cniVersion": "1.0.0", "name": "fine", "plugins": [{"type": "works"}]}`
+
+// worksPlugin answers as a plugin must, and keeps a file while it is added.
+const worksPlugin = `#!/bin/sh
+dir=$(dirname "$0")
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+ADD) touch "$dir/added-$CNI_CONTAINERID"
+  echo '{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}],"ips":[{"address":"10.9.8.7/24","interface":0}]}' ;;
+DEL) rm -f "$dir/added-$CNI_CONTAINERID" ;;
+esac
+`
+
+const failsPlugin = `#!/bin/sh
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+ADD) echo '{"cniVersion":"1.0.0","code":100,"msg":"the cable is not plugged in","details":"e2e"}'; exit 1 ;;
+esac
+`
+
+func TestFailingNetworkPlugin(t *testing.T) {
+	conf, bin := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(brokenNetwork), 0o644))
+	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
+	must(t, os.WriteFile(filepath.Join(bin, "fails"), []byte(failsPlugin), 0o755))
+	n := ownNode(t, nodeOptions{config: map[string]string{"cni-conf-dir": conf, "cni-bin-dir": bin}})
+	scope := leak.Scope{Daemon: n.PID(), Dirs: []string{n.Root(), n.State(), bin}}
+	before, err := leak.Take(scope)
+	must(t, err)
+	config := n.podConfig(criclient.PodSpec{})
+	_, err = n.Client.RunPod(t.Context(), config, "")
+	wantError(t, "run pod", err, "the cable is not plugged in")
+	if ids := podIDs(t, n, nil); len(ids) != 0 {
+		t.Errorf("the failed pod is listed: %q", ids)
+	}
+	more, err := leak.Wait(before, scope, 5*time.Second)
+	must(t, err)
+	if len(more) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(more, "\n"))
+	}
+	n.hostPod(t) // needs no plugin
+
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(okNetwork), 0o644))
+	eventually(t, "the new configuration", func() bool {
+		p, err := n.Client.RunPod(t.Context(), config, "")
+		if err != nil {
+			return false
+		}
+		if ip := podIP(t, n, &pod{t: t, node: n, id: p}); ip != "10.9.8.7" {
+			t.Errorf("the pod has address %q, want that of the plugin", ip)
+		}
+		must(t, n.Client.RemovePod(t.Context(), p))
+		return true
+	})
+	if left := files(t, bin); len(left) != 3 {
+		t.Errorf("the plugins still keep %v", left)
+	}
+}
