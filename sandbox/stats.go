@@ -27,3 +27,15 @@ func (m *Manager) Stats(c *Container) (*Usage, error) {
 	}
 	return u, nil
 }
+
+// LayersUsage measures the writable layers of all containers.
+func (m *Manager) LayersUsage() (bytes, inodes uint64, err error) {
+	for _, c := range m.Containers() {
+		b, i, err := m.RootFS.Usage(c.id)
+		if err != nil {
+			return 0, 0, fmt.Errorf("writable layer of %s: %w", c.name(), err)
+		}
+		bytes, inodes = bytes+b, inodes+i
+	}
+	return bytes, inodes, nil
+}

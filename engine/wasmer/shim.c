@@ -1,6 +1,8 @@
+#define _GNU_SOURCE
 #include "shim.h"
 #include "wasmapi.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,6 +322,18 @@ void cw_set_stack(const void *top, size_t size)
 {
 	const size_t reserve = 256 << 10, above = 64 << 10; /* above: arguments and environment */
 	rt.stack_low = size > reserve + above ? (uintptr_t)top - size + reserve + above : 0;
+}
+
+void cw_find_stack(void)
+{
+	pthread_attr_t attr;
+	void *low;
+	size_t size;
+	if (pthread_getattr_np(pthread_self(), &attr))
+		return;
+	if (pthread_attr_getstack(&attr, &low, &size) == 0)
+		cw_set_stack((char *)low + size, size);
+	pthread_attr_destroy(&attr);
 }
 
 void cw_save_sigill(void) { sigaction(SIGILL, NULL, &sigill); }

@@ -41,6 +41,8 @@ const cw_import *cw_import_at(size_t i);
 /* The stack of the thread that calls the guest: top is an address near its
  * start, size how far it can grow. */
 void cw_set_stack(const void *top, size_t size);
+/* The same for the calling thread, found out. */
+void cw_find_stack(void);
 
 /* libwasmer installs its handler for SIGILL before Go replaces it; keep and
  * put it back, else `unreachable` kills the process. */

@@ -76,7 +76,8 @@ func Compile(module []byte, c Compiler) ([]byte, error) {
 
 // Load takes code that Compile made, by the same version on a CPU with the
 // same features; damaged code crashes the process. The loaded module lives as
-// long as the process.
+// long as the process. The guest must then be called on the thread of this
+// call.
 func Load(code []byte) error {
 	if Loaded() {
 		return errors.New("a module is already loaded")
@@ -84,6 +85,7 @@ func Load(code []byte) error {
 	if len(code) == 0 {
 		return errors.New("load compiled code: it is empty")
 	}
+	C.cw_find_stack()
 	var text errText
 	if C.cw_load((*C.uint8_t)(unsafe.Pointer(&code[0])), C.size_t(len(code)), &text[0], C.size_t(len(text))) != 0 {
 		return errors.New(text.String())

@@ -1,0 +1,91 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// kindCodes is the one place where error kinds become gRPC codes. The first
+// kind that fits decides.
+var kindCodes = []struct {
+	kind error
+	code codes.Code
+}{
+	{context.Canceled, codes.Canceled},
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
+	{sandbox.ErrTimeout, codes.DeadlineExceeded},
+	{sandbox.ErrProgram, codes.InvalidArgument},
+	{sandbox.ErrExists, codes.AlreadyExists},
+	{sandbox.ErrInvalid, codes.InvalidArgument},
+	{sandbox.ErrUnsupported, codes.Unimplemented},
+	{sandbox.ErrPrecondition, codes.FailedPrecondition},
+	{sandbox.ErrUnavailable, codes.Unavailable},
+	{sandbox.ErrNotFound, codes.NotFound},
+	{imgerr.ErrSignature, codes.PermissionDenied},
+	{imgerr.ErrUnauthorized, codes.Unauthenticated},
+	{imgerr.ErrUnavailable, codes.Unavailable},
+	{imgerr.ErrDigestMismatch, codes.DataLoss},
+	{imgerr.ErrUnsupported, codes.FailedPrecondition},
+	{imgerr.ErrMalformed, codes.DataLoss},
+	{imgerr.ErrUnsafe, codes.DataLoss},
+	{imgerr.ErrLimit, codes.ResourceExhausted},
+	{imgerr.ErrNoSpace, codes.ResourceExhausted},
+	{imgerr.ErrInvalidReference, codes.InvalidArgument},
+	{imgerr.ErrClosed, codes.Unavailable},
+	{imgerr.ErrNotFound, codes.NotFound},
+}
+
+// statusOf gives an error its gRPC code; its text goes to the client whole.
+func statusOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	for _, k := range kindCodes {
+		if errors.Is(err, k.kind) {
+			return status.Error(k.code, err.Error())
+		}
+	}
+	return status.Error(codes.Internal, err.Error())
+}
+
+// intercept gives every error its code, logs what an operator must see, and
+// keeps a panic from ending the daemon.
+func intercept(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("request panicked", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
+				resp, err = nil, status.Error(codes.Internal, fmt.Sprintf("%s failed: %v: this is a bug of cri-wasmer, its log holds the stack", info.FullMethod, p))
+			}
+		}()
+		resp, err = next(ctx, req)
+		if err != nil {
+			err = statusOf(err)
+			log.Log(ctx, severity(status.Code(err)), "request failed", "method", info.FullMethod, "code", status.Code(err).String(), "error", err)
+		}
+		return resp, err
+	}
+}
+
+func severity(code codes.Code) slog.Level {
+	switch code {
+	case codes.Internal, codes.DataLoss, codes.ResourceExhausted:
+		return slog.LevelError
+	case codes.NotFound, codes.Canceled, codes.Unimplemented:
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}

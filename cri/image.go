@@ -1,0 +1,106 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/imageservice"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
+)
+
+// PullImage implements ImageService.
+func (s *Server) PullImage(ctx context.Context, r *runtimev1.PullImageRequest) (*runtimev1.PullImageResponse, error) {
+	image, err := s.Images.Pull(ctx, imageservice.PullRequest{Ref: r.GetImage().GetImage(), Auth: parseAuth(r.GetAuth())})
+	if err != nil {
+		return nil, err
+	}
+	return &runtimev1.PullImageResponse{ImageRef: image.ID}, nil
+}
+
+func parseAuth(a *runtimev1.AuthConfig) imageservice.Auth {
+	return imageservice.Auth{
+		Username: a.GetUsername(), Password: a.GetPassword(), Auth: a.GetAuth(), ServerAddress: a.GetServerAddress(),
+		IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(),
+	}
+}
+
+// ImageStatus implements ImageService. An unknown image is no error.
+func (s *Server) ImageStatus(ctx context.Context, r *runtimev1.ImageStatusRequest) (*runtimev1.ImageStatusResponse, error) {
+	image, err := s.Images.Status(ctx, r.GetImage().GetImage())
+	if errors.Is(err, imgerr.ErrNotFound) {
+		return &runtimev1.ImageStatusResponse{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := &runtimev1.ImageStatusResponse{Image: showImage(image)}
+	if r.Verbose {
+		resp.Info, err = jsonValues(map[string]any{"info": image})
+	}
+	return resp, err
+}
+
+// ListImages implements ImageService.
+func (s *Server) ListImages(ctx context.Context, r *runtimev1.ListImagesRequest) (*runtimev1.ListImagesResponse, error) {
+	resp := &runtimev1.ListImagesResponse{}
+	if name := r.GetFilter().GetImage().GetImage(); name != "" {
+		image, err := s.Images.Status(ctx, name)
+		if errors.Is(err, imgerr.ErrNotFound) || errors.Is(err, imgerr.ErrInvalidReference) {
+			return resp, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		resp.Images = append(resp.Images, showImage(image))
+		return resp, nil
+	}
+	images, err := s.Images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, image := range images {
+		resp.Images = append(resp.Images, showImage(image))
+	}
+	return resp, nil
+}
+
+func showImage(i *imageservice.Image) *runtimev1.Image {
+	r := &runtimev1.Image{Id: i.ID, RepoTags: i.RepoTags, RepoDigests: i.RepoDigests, Size: i.Size, Pinned: i.Pinned, Spec: &runtimev1.ImageSpec{Image: i.ID}}
+	user, _, _ := strings.Cut(i.Config.User, ":")
+	if uid, err := strconv.ParseInt(user, 10, 64); err == nil {
+		r.Uid = &runtimev1.Int64Value{Value: uid}
+	} else {
+		r.Username = user
+	}
+	return r
+}
+
+// RemoveImage implements ImageService.
+func (s *Server) RemoveImage(ctx context.Context, r *runtimev1.RemoveImageRequest) (*runtimev1.RemoveImageResponse, error) {
+	return &runtimev1.RemoveImageResponse{}, s.Images.Remove(ctx, r.GetImage().GetImage())
+}
+
+// ImageFsInfo implements ImageService.
+func (s *Server) ImageFsInfo(ctx context.Context, _ *runtimev1.ImageFsInfoRequest) (*runtimev1.ImageFsInfoResponse, error) {
+	u, err := s.Images.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bytes, inodes, err := s.Manager.LayersUsage()
+	if err != nil {
+		return nil, err
+	}
+	at := u.Time.UnixNano()
+	return &runtimev1.ImageFsInfoResponse{
+		ImageFilesystems: []*runtimev1.FilesystemUsage{{
+			Timestamp: at, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: u.Mountpoint}, UsedBytes: value(u.Bytes), InodesUsed: value(u.Inodes),
+		}},
+		ContainerFilesystems: []*runtimev1.FilesystemUsage{{
+			Timestamp: at, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.ContainerFS}, UsedBytes: value(bytes), InodesUsed: value(inodes),
+		}},
+	}, nil
+}

@@ -1,0 +1,208 @@
+package cri
+
+import (
+	"fmt"
+	"strings"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, sandbox.ErrInvalid)...)
+}
+
+func unsupported(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, sandbox.ErrUnsupported)...)
+}
+
+func parsePod(c *runtimev1.PodSandboxConfig, handler string) (sandbox.PodConfig, error) {
+	if c.GetMetadata() == nil {
+		return sandbox.PodConfig{}, invalid("pod sandbox config has no metadata")
+	}
+	linux, sec := c.GetLinux(), c.GetLinux().GetSecurityContext()
+	p := sandbox.PodConfig{
+		Name: c.Metadata.Name, Namespace: c.Metadata.Namespace, UID: c.Metadata.Uid, Attempt: c.Metadata.Attempt,
+		Hostname: c.Hostname, LogDirectory: c.LogDirectory, Labels: c.Labels, Annotations: c.Annotations,
+		CgroupParent: linux.GetCgroupParent(), Sysctls: linux.GetSysctls(), Privileged: sec.GetPrivileged(), Handler: handler,
+	}
+	if d := c.DnsConfig; d != nil {
+		p.DNS = &sandbox.DNS{Servers: d.Servers, Searches: d.Searches, Options: d.Options}
+	}
+	for _, m := range c.PortMappings {
+		port := sandbox.PortMapping{Protocol: strings.ToLower(m.Protocol.String()), HostIP: m.HostIp, HostPort: m.HostPort, ContainerPort: m.ContainerPort}
+		p.AskedPorts = append(p.AskedPorts, port)
+		if m.HostPort > 0 {
+			p.Ports = append(p.Ports, port)
+		}
+	}
+	var err error
+	if p.Namespaces, err = parseNamespaces(sec.GetNamespaceOptions()); err != nil {
+		return p, err
+	}
+	if p.Namespaces.PID == sandbox.NamespaceTarget || p.Namespaces.Network == sandbox.NamespaceTarget {
+		return p, invalid("a pod sandbox cannot take a namespace of a target container")
+	}
+	return p, nil
+}
+
+var modes = map[runtimev1.NamespaceMode]sandbox.NamespaceMode{
+	runtimev1.NamespaceMode_POD: sandbox.NamespacePod, runtimev1.NamespaceMode_CONTAINER: sandbox.NamespaceContainer,
+	runtimev1.NamespaceMode_NODE: sandbox.NamespaceNode, runtimev1.NamespaceMode_TARGET: sandbox.NamespaceTarget,
+}
+
+func parseNamespaces(o *runtimev1.NamespaceOption) (sandbox.Namespaces, error) {
+	n := sandbox.Namespaces{Network: modes[o.GetNetwork()], PID: modes[o.GetPid()], IPC: modes[o.GetIpc()], Target: o.GetTargetId()}
+	u := o.GetUsernsOptions()
+	if u == nil || u.Mode == runtimev1.NamespaceMode_NODE {
+		return n, nil
+	}
+	if u.Mode != runtimev1.NamespaceMode_POD {
+		return n, invalid("user namespace mode %s", u.Mode)
+	}
+	if len(u.Uids) != 1 || len(u.Gids) != 1 || u.Uids[0].ContainerId != 0 || u.Gids[0].ContainerId != 0 {
+		return n, invalid("a user namespace needs exactly one uid and one gid mapping that start at container id 0")
+	}
+	return n, unsupported("user namespaces: set hostUsers of the pod to true")
+}
+
+func parseContainer(c *runtimev1.ContainerConfig) (sandbox.ContainerConfig, error) {
+	if c.GetMetadata() == nil {
+		return sandbox.ContainerConfig{}, invalid("container config has no metadata")
+	}
+	r := sandbox.ContainerConfig{
+		Name: c.Metadata.Name, Attempt: c.Metadata.Attempt, Image: c.GetImage().GetImage(), UserImage: userImage(c.Image),
+		Command: c.Command, Args: c.Args, WorkingDir: c.WorkingDir, Labels: c.Labels, Annotations: c.Annotations,
+		LogPath: c.LogPath, Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.Tty, StopSignal: parseSignal(c.StopSignal),
+		Resources: parseResources(c.GetLinux().GetResources()),
+	}
+	for _, e := range c.Envs {
+		if e.Key == "" || strings.ContainsAny(e.Key, "=\x00") {
+			return r, invalid("container %q: environment variable name %q", r.Name, e.Key)
+		}
+		r.Env = append(r.Env, sandbox.EnvVar{Key: e.Key, Value: e.Value})
+	}
+	for _, d := range c.Devices {
+		r.Devices = append(r.Devices, sandbox.Device{HostPath: d.HostPath, ContainerPath: d.ContainerPath, Permissions: d.Permissions})
+	}
+	if len(c.CDIDevices) > 0 {
+		return r, unsupported("container %q: CDI devices mean nothing to a WebAssembly program", r.Name)
+	}
+	for _, m := range c.Mounts {
+		mount, err := parseMount(m)
+		if err != nil {
+			return r, err
+		}
+		r.Mounts = append(r.Mounts, mount)
+	}
+	var err error
+	r.Security, err = parseSecurity(c.GetLinux().GetSecurityContext())
+	return r, err
+}
+
+func userImage(i *runtimev1.ImageSpec) string {
+	if i.GetUserSpecifiedImage() != "" {
+		return i.UserSpecifiedImage
+	}
+	return i.GetImage()
+}
+
+var propagations = map[runtimev1.MountPropagation]sandbox.Propagation{
+	runtimev1.MountPropagation_PROPAGATION_PRIVATE:           sandbox.PropagationPrivate,
+	runtimev1.MountPropagation_PROPAGATION_HOST_TO_CONTAINER: sandbox.PropagationSlave,
+	runtimev1.MountPropagation_PROPAGATION_BIDIRECTIONAL:     sandbox.PropagationShared,
+}
+
+func parseMount(m *runtimev1.Mount) (sandbox.Requested, error) {
+	r := sandbox.Requested{
+		HostPath: m.HostPath, ContainerPath: m.ContainerPath, Readonly: m.Readonly, RecursiveReadonly: m.RecursiveReadOnly,
+		SelinuxRelabel: m.SelinuxRelabel, Propagation: propagations[m.Propagation], SubPath: m.ImageSubPath, Options: m.MountOptions,
+	}
+	if m.Image.GetImage() != "" {
+		r.Image = m.Image.Image
+	}
+	if r.Image == "" && m.HostPath == "" {
+		return r, invalid("mount %s has neither a host path nor an image", m.ContainerPath)
+	}
+	if len(m.UidMappings) > 0 || len(m.GidMappings) > 0 {
+		return r, unsupported("mount %s: id-mapped mounts", m.ContainerPath)
+	}
+	return r, nil
+}
+
+func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security, error) {
+	s := sandbox.Security{Namespaces: sandbox.Namespaces{PID: sandbox.NamespaceContainer, Network: sandbox.NamespacePod, IPC: sandbox.NamespacePod}}
+	if c == nil {
+		return s, nil
+	}
+	s = sandbox.Security{
+		User: sandbox.UserSpec{
+			Username: c.RunAsUsername, SupplementalGroups: c.SupplementalGroups,
+			StrictGroups: c.SupplementalGroupsPolicy == runtimev1.SupplementalGroupsPolicy_Strict,
+		},
+		Privileged: c.Privileged, ReadonlyRoot: c.ReadonlyRootfs, NoNewPrivs: c.NoNewPrivs,
+		AddCapabilities: c.GetCapabilities().GetAddCapabilities(), DropCapabilities: c.GetCapabilities().GetDropCapabilities(),
+		AddAmbient: c.GetCapabilities().GetAddAmbientCapabilities(), MaskedPaths: c.MaskedPaths, ReadonlyPaths: c.ReadonlyPaths,
+	}
+	if c.RunAsUser != nil {
+		s.User.UID = &c.RunAsUser.Value
+	}
+	if c.RunAsGroup != nil {
+		s.User.GID = &c.RunAsGroup.Value
+	}
+	if err := parseSeccomp(c, &s); err != nil {
+		return s, err
+	}
+	if a := c.Apparmor; a != nil && a.ProfileType == runtimev1.SecurityProfile_Localhost {
+		return s, unsupported("AppArmor profile %q: this node has no AppArmor", a.LocalhostRef)
+	}
+	var err error
+	s.Namespaces, err = parseNamespaces(c.NamespaceOptions)
+	return s, err
+}
+
+func parseSeccomp(c *runtimev1.LinuxContainerSecurityContext, s *sandbox.Security) error {
+	switch p := c.Seccomp; {
+	case p == nil && (c.SeccompProfilePath == "" || c.SeccompProfilePath == "unconfined"):
+	case p == nil && strings.HasPrefix(c.SeccompProfilePath, "localhost/"):
+		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, strings.TrimPrefix(c.SeccompProfilePath, "localhost/")
+	case p == nil: // runtime/default, docker/default
+		s.Seccomp = sandbox.SeccompDefault
+	case p.ProfileType == runtimev1.SecurityProfile_RuntimeDefault:
+		s.Seccomp = sandbox.SeccompDefault
+	case p.ProfileType == runtimev1.SecurityProfile_Localhost:
+		if p.LocalhostRef == "" {
+			return invalid("seccomp profile Localhost names no file")
+		}
+		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, p.LocalhostRef
+	}
+	return nil
+}
+
+func parseResources(r *runtimev1.LinuxContainerResources) sandbox.Resources {
+	if r == nil {
+		return sandbox.Resources{}
+	}
+	res := sandbox.Resources{
+		CPUShares: r.CpuShares, CPUQuota: r.CpuQuota, CPUPeriod: r.CpuPeriod, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
+		MemoryLimit: r.MemoryLimitInBytes, MemorySwap: r.MemorySwapLimitInBytes, OOMScoreAdj: r.OomScoreAdj, Unified: r.Unified,
+	}
+	for _, h := range r.HugepageLimits {
+		if res.HugepageLimits == nil {
+			res.HugepageLimits = map[string]uint64{}
+		}
+		res.HugepageLimits[h.PageSize] = h.Limit
+	}
+	return res
+}
+
+// parseSignal turns SIGNAL_SIGTERM, or SIGTERM of an older API, into SIGTERM.
+func parseSignal(s runtimev1.Signal) string {
+	if s == 0 {
+		return ""
+	}
+	name := strings.TrimPrefix(s.String(), "SIGNAL_")
+	name = strings.Replace(name, "MINPLUS", "MIN+", 1)
+	return strings.Replace(name, "MAXMINUS", "MAX-", 1)
+}

@@ -1,0 +1,244 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// RunPodSandbox implements RuntimeService.
+func (s *Server) RunPodSandbox(ctx context.Context, r *runtimev1.RunPodSandboxRequest) (*runtimev1.RunPodSandboxResponse, error) {
+	config, err := parsePod(r.GetConfig(), r.GetRuntimeHandler())
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.Manager.RunPod(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return &runtimev1.RunPodSandboxResponse{PodSandboxId: p.ID()}, nil
+}
+
+// StopPodSandbox implements RuntimeService.
+func (s *Server) StopPodSandbox(ctx context.Context, r *runtimev1.StopPodSandboxRequest) (*runtimev1.StopPodSandboxResponse, error) {
+	return &runtimev1.StopPodSandboxResponse{}, s.Manager.StopPod(ctx, r.PodSandboxId)
+}
+
+// RemovePodSandbox implements RuntimeService.
+func (s *Server) RemovePodSandbox(ctx context.Context, r *runtimev1.RemovePodSandboxRequest) (*runtimev1.RemovePodSandboxResponse, error) {
+	return &runtimev1.RemovePodSandboxResponse{}, s.Manager.RemovePod(ctx, r.PodSandboxId)
+}
+
+// PodSandboxStatus implements RuntimeService.
+func (s *Server) PodSandboxStatus(_ context.Context, r *runtimev1.PodSandboxStatusRequest) (*runtimev1.PodSandboxStatusResponse, error) {
+	p, err := s.Manager.Pod(r.PodSandboxId)
+	if err != nil {
+		return nil, err
+	}
+	status := p.Status()
+	resp := &runtimev1.PodSandboxStatusResponse{Status: showPodStatus(status), Timestamp: time.Now().UnixNano()}
+	for _, c := range s.Manager.Containers() {
+		if c.PodID() == p.ID() {
+			resp.ContainersStatuses = append(resp.ContainersStatuses, showContainerStatus(c.Status()))
+		}
+	}
+	if r.Verbose {
+		resp.Info, err = podInfo(status)
+	}
+	return resp, err
+}
+
+func podInfo(s sandbox.PodStatus) (map[string]string, error) {
+	info := map[string]any{
+		"pid": s.InitPID, "processStatus": string(s.Phase), "netNamespaceClosed": s.NetNS == "", "netNamespace": s.NetNS,
+		"runtimeHandler": s.Config.Handler, "runtimeType": runtimeName, "config": s.Config, "hostname": s.Hostname,
+	}
+	if s.CNIResult != nil {
+		info["cniResult"] = rawJSON(s.CNIResult)
+	}
+	return jsonValues(map[string]any{"info": info})
+}
+
+// rawJSON is text that is JSON already.
+type rawJSON []byte
+
+// MarshalJSON implements json.Marshaler.
+func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
+
+// ListPodSandbox implements RuntimeService.
+func (s *Server) ListPodSandbox(_ context.Context, r *runtimev1.ListPodSandboxRequest) (*runtimev1.ListPodSandboxResponse, error) {
+	f, resp := r.GetFilter(), &runtimev1.ListPodSandboxResponse{}
+	for _, p := range s.Manager.Pods() {
+		status := p.Status()
+		pod := showPod(status)
+		switch {
+		case !strings.HasPrefix(pod.Id, f.GetId()):
+		case f.GetState() != nil && f.State.State != pod.State:
+		case !matches(f.GetLabelSelector(), pod.Labels):
+		default:
+			resp.Items = append(resp.Items, pod)
+		}
+	}
+	return resp, nil
+}
+
+// CreateContainer implements RuntimeService.
+func (s *Server) CreateContainer(ctx context.Context, r *runtimev1.CreateContainerRequest) (*runtimev1.CreateContainerResponse, error) {
+	config, err := parseContainer(r.GetConfig())
+	if err != nil {
+		return nil, err
+	}
+	if r.GetConfig().GetLinux().GetSecurityContext() == nil { // then as the pod
+		if config.Security.Namespaces, err = parseNamespaces(r.GetSandboxConfig().GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.Manager.Create(ctx, r.PodSandboxId, config)
+	if err != nil {
+		return nil, err
+	}
+	return &runtimev1.CreateContainerResponse{ContainerId: c.ID()}, nil
+}
+
+// StartContainer implements RuntimeService.
+func (s *Server) StartContainer(ctx context.Context, r *runtimev1.StartContainerRequest) (*runtimev1.StartContainerResponse, error) {
+	return &runtimev1.StartContainerResponse{}, s.Manager.Start(ctx, r.ContainerId)
+}
+
+// StopContainer implements RuntimeService.
+func (s *Server) StopContainer(ctx context.Context, r *runtimev1.StopContainerRequest) (*runtimev1.StopContainerResponse, error) {
+	return &runtimev1.StopContainerResponse{}, s.Manager.Stop(ctx, r.ContainerId, seconds(r.Timeout))
+}
+
+// RemoveContainer implements RuntimeService.
+func (s *Server) RemoveContainer(ctx context.Context, r *runtimev1.RemoveContainerRequest) (*runtimev1.RemoveContainerResponse, error) {
+	return &runtimev1.RemoveContainerResponse{}, s.Manager.Remove(ctx, r.ContainerId)
+}
+
+// seconds keeps a hostile number of seconds from overflowing.
+func seconds(n int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Second)
+	return time.Duration(max(0, min(n, most))) * time.Second
+}
+
+// ListContainers implements RuntimeService.
+func (s *Server) ListContainers(_ context.Context, r *runtimev1.ListContainersRequest) (*runtimev1.ListContainersResponse, error) {
+	f, resp := r.GetFilter(), &runtimev1.ListContainersResponse{}
+	for _, c := range s.Manager.Containers() {
+		item := showContainer(c.Status())
+		switch {
+		case !strings.HasPrefix(item.Id, f.GetId()), !strings.HasPrefix(item.PodSandboxId, f.GetPodSandboxId()):
+		case f.GetState() != nil && f.State.State != item.State:
+		case !matches(f.GetLabelSelector(), item.Labels):
+		default:
+			resp.Containers = append(resp.Containers, item)
+		}
+	}
+	return resp, nil
+}
+
+// ContainerStatus implements RuntimeService.
+func (s *Server) ContainerStatus(_ context.Context, r *runtimev1.ContainerStatusRequest) (*runtimev1.ContainerStatusResponse, error) {
+	c, err := s.Manager.Container(r.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	status := c.Status()
+	resp := &runtimev1.ContainerStatusResponse{Status: showContainerStatus(status)}
+	if r.Verbose {
+		resp.Info, err = jsonValues(map[string]any{"info": map[string]any{
+			"sandboxID": status.PodID, "pid": status.PID, "removing": false, "snapshotKey": status.ID, "snapshotter": "overlayfs",
+			"runtimeType": runtimeName, "config": status.Config, "program": status.Program, "args": status.Args, "cgroup": status.Cgroup,
+		}})
+	}
+	return resp, err
+}
+
+// ReopenContainerLog implements RuntimeService.
+func (s *Server) ReopenContainerLog(ctx context.Context, r *runtimev1.ReopenContainerLogRequest) (*runtimev1.ReopenContainerLogResponse, error) {
+	return &runtimev1.ReopenContainerLogResponse{}, s.Manager.ReopenLog(ctx, r.ContainerId)
+}
+
+// ExecSync implements RuntimeService.
+func (s *Server) ExecSync(ctx context.Context, r *runtimev1.ExecSyncRequest) (*runtimev1.ExecSyncResponse, error) {
+	result, err := s.Manager.ExecSync(ctx, r.ContainerId, r.Cmd, seconds(r.Timeout))
+	if err != nil {
+		return nil, err
+	}
+	return &runtimev1.ExecSyncResponse{Stdout: result.Stdout, Stderr: result.Stderr, ExitCode: result.Code}, nil
+}
+
+// ContainerStats implements RuntimeService.
+func (s *Server) ContainerStats(_ context.Context, r *runtimev1.ContainerStatsRequest) (*runtimev1.ContainerStatsResponse, error) {
+	c, err := s.Manager.Container(r.ContainerId)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := s.stats(c)
+	return &runtimev1.ContainerStatsResponse{Stats: stats}, err
+}
+
+// ListContainerStats implements RuntimeService.
+func (s *Server) ListContainerStats(_ context.Context, r *runtimev1.ListContainerStatsRequest) (*runtimev1.ListContainerStatsResponse, error) {
+	f, resp := r.GetFilter(), &runtimev1.ListContainerStatsResponse{}
+	for _, c := range s.Manager.Containers() {
+		status := c.Status()
+		switch {
+		case status.Phase != sandbox.PhaseRunning:
+			continue
+		case !strings.HasPrefix(status.ID, f.GetId()), !strings.HasPrefix(status.PodID, f.GetPodSandboxId()):
+			continue
+		case !matches(f.GetLabelSelector(), status.Config.Labels):
+			continue
+		}
+		stats, err := s.stats(c)
+		if errors.Is(err, sandbox.ErrNotFound) { // it was removed meanwhile
+			continue
+		}
+		if err != nil {
+			s.Logger.Warn("read statistics", "container", status.ID, "error", err)
+			continue
+		}
+		resp.Stats = append(resp.Stats, stats)
+	}
+	return resp, nil
+}
+
+func (s *Server) stats(c *sandbox.Container) (*runtimev1.ContainerStats, error) {
+	u, err := s.Manager.Stats(c)
+	if err != nil {
+		return nil, err
+	}
+	status := c.Status()
+	now := u.Cgroup.Time.UnixNano()
+	return &runtimev1.ContainerStats{
+		Attributes: &runtimev1.ContainerAttributes{
+			Id: status.ID, Metadata: containerMetadata(&status.Config), Labels: status.Config.Labels, Annotations: status.Config.Annotations,
+		},
+		Cpu: &runtimev1.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: value(u.Cgroup.CPUUsage)},
+		Memory: &runtimev1.MemoryUsage{
+			Timestamp: now, WorkingSetBytes: value(u.Cgroup.MemoryWorkingSet), UsageBytes: value(u.Cgroup.MemoryUsage),
+			AvailableBytes: value(available(&u.Cgroup)), RssBytes: value(u.Cgroup.MemoryRSS),
+			PageFaults: value(u.Cgroup.PageFaults), MajorPageFaults: value(u.Cgroup.MajorPageFaults),
+		},
+		Swap: &runtimev1.SwapUsage{Timestamp: now, SwapUsageBytes: value(u.Cgroup.SwapUsage)},
+		WritableLayer: &runtimev1.FilesystemUsage{
+			Timestamp: now, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.ContainerFS},
+			UsedBytes: value(u.LayerBytes), InodesUsed: value(u.LayerInodes),
+		},
+	}, nil
+}
+
+func available(c *sandbox.CgroupStats) uint64 {
+	if c.MemoryLimit > c.MemoryWorkingSet {
+		return c.MemoryLimit - c.MemoryWorkingSet
+	}
+	return 0
+}
+
+func value(v uint64) *runtimev1.UInt64Value { return &runtimev1.UInt64Value{Value: v} }

@@ -1,0 +1,106 @@
+package worker
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+)
+
+// serveControl answers the daemon on the socket that it left, if it left one.
+// An idle worker spends nothing on it: the one goroutine waits in accept.
+func (w *worker) serveControl() error {
+	if _, err := unix.FcntlInt(workerv1.FDControl, unix.F_GETFD, 0); err != nil {
+		return nil // an exec
+	}
+	if err := unix.SetNonblock(workerv1.FDControl, true); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	listener := os.NewFile(workerv1.FDControl, "control") // in the runtime's poller from here on
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			conn := -1
+			err := raw.Read(func(fd uintptr) bool {
+				var err error
+				conn, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC)
+				return !errors.Is(err, unix.EAGAIN)
+			})
+			if err != nil {
+				return
+			}
+			if conn >= 0 {
+				w.answer(conn)
+			}
+		}
+	}()
+	return nil
+}
+
+// answer serves the one request of a connection.
+func (w *worker) answer(conn int) {
+	defer unix.Close(conn)
+	buf, oob := make([]byte, workerv1.MaxControl), make([]byte, unix.CmsgSpace(4*4))
+	n, oobn, _, _, err := unix.Recvmsg(conn, buf, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n == 0 {
+		return
+	}
+	fds := received(oob[:oobn])
+	reply := workerv1.Reply{}
+	if text, err := w.handle(buf[:n], &fds); err != nil {
+		reply = workerv1.Reply{Errno: errnoOf(err), Text: err.Error()}
+	} else {
+		reply.Text = text
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	unix.Send(conn, reply.Encode(), unix.MSG_NOSIGNAL) // a daemon that has gone needs no answer
+}
+
+// handle does what is asked. Descriptors that it takes leave fds.
+func (w *worker) handle(message []byte, fds *[]int) (string, error) {
+	r, err := workerv1.DecodeRequest(message)
+	if err != nil {
+		return "", err
+	}
+	switch r.Op {
+	case workerv1.OpPing:
+		return w.start.ID, nil
+	case workerv1.OpReopenLog:
+		if w.log == nil || len(*fds) != 1 {
+			return "", unix.EINVAL
+		}
+		f := os.NewFile(uintptr((*fds)[0]), "log")
+		*fds = nil
+		return "", w.log.Reopen(f)
+	}
+	return "", unix.ENOSYS
+}
+
+func received(oob []byte) []int {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	var fds []int
+	for i := range messages {
+		if list, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, list...)
+		}
+	}
+	return fds
+}
+
+func errnoOf(err error) uint32 {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return uint32(errno)
+	}
+	return uint32(unix.EIO)
+}

@@ -1,0 +1,163 @@
+// Package worker is the life of a container's process after it has entered its
+// sandbox: it reads what to run, gives the guest its WASI host, serves the
+// control socket, runs the guest, and writes the exit record.
+//
+// The guest runs on the main thread, whose stack it has to itself.
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/entry"
+	"github.com/cri-wasmer/cri-wasmer/engine/stdio"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+)
+
+// Run never returns. It must be called on the main thread, locked to it.
+func Run() {
+	w, err := prepare()
+	if err != nil {
+		if report := entry.Report(workerv1.Status{Step: workerv1.StepStart, Text: err.Error()}); report != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(exitNotStarted)
+	}
+	w.run()
+}
+
+const (
+	exitNotStarted = 126
+	exitTrap       = 134 // 128 + SIGABRT, as a native program would
+	exitEngine     = 70  // the worker's own failure
+	memoryLimit    = 64 << 20
+)
+
+// worker is one guest and what belongs to it.
+type worker struct {
+	start *workerv1.Start
+	log   *stdio.Log // nil: no CRI log
+	host  *host
+	once  sync.Once // the end happens once: by the guest or by a signal
+}
+
+func prepare() (*worker, error) {
+	payload, err := entry.Payload()
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{}
+	if w.start, err = workerv1.DecodeStart(payload); err != nil {
+		return nil, err
+	}
+	if w.start.MaxProcs > 0 {
+		runtime.GOMAXPROCS(int(w.start.MaxProcs))
+	}
+	debug.SetMemoryLimit(memoryLimit) // of the Go heap: the guest's memory is not in it
+	wasmer.RestoreSignals()
+	if err := w.openHost(); err != nil {
+		return nil, err
+	}
+	w.watchSignals()
+	if err := w.serveControl(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *worker) run() {
+	if err := w.instantiate(); err != nil {
+		w.end(err)
+	}
+	if err := entry.Report(workerv1.Status{Step: workerv1.StepReady}); err != nil {
+		w.end(fmt.Errorf("report to the daemon: %w", err)) // it died: nobody would know of this container
+	}
+	name := w.start.EntryPoint
+	if name == "" {
+		name = "_start"
+	}
+	w.end(wasmer.Call(name))
+}
+
+// instantiate runs the start function of a module that has one; all others are
+// instantiated already.
+func (w *worker) instantiate() error {
+	if wasmer.Instantiated() {
+		return nil
+	}
+	return wasmer.Instantiate()
+}
+
+// end writes how the guest ended and leaves. It does not return.
+func (w *worker) end(err error) {
+	r := workerv1.ExitRecord{Kind: workerv1.ExitNormal}
+	trap := (*wasmer.Trap)(nil)
+	code, exited := w.host.exited()
+	switch {
+	case exited:
+		r.Code = code & 0xff
+	case err == nil:
+	case errors.As(err, &trap):
+		r.Kind, r.Code, r.Message = workerv1.ExitTrap, exitTrap, describe(trap)
+	default:
+		r.Kind, r.Code, r.Message = workerv1.ExitEngine, exitEngine, err.Error()
+	}
+	w.leave(r)
+}
+
+// leave ends the process. The log is whole before the record says so.
+func (w *worker) leave(r workerv1.ExitRecord) {
+	w.once.Do(func() {
+		if r.Kind == workerv1.ExitTrap || r.Kind == workerv1.ExitEngine {
+			w.host.complain(r.Message)
+		}
+		if w.log != nil {
+			if err := w.log.Close(); err != nil {
+				fmt.Fprintln(os.Stderr, "log:", err)
+			}
+		}
+		r.Time = time.Now()
+		if _, err := unix.Pwrite(workerv1.FDExitRecord, r.Encode(), 0); err != nil {
+			fmt.Fprintln(os.Stderr, "exit record:", err)
+		}
+		os.Exit(int(r.Code))
+	})
+	select {} // another end is under way
+}
+
+// watchSignals makes every signal that would end a program end the guest. A
+// worker may be pid 1 of its namespace, for which the kernel has no default
+// action.
+func (w *worker) watchSignals() {
+	signals := make(chan os.Signal, 4)
+	list := []os.Signal{
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
+		unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGSTKFLT, unix.SIGSYS, unix.SIGTRAP, unix.SIGABRT,
+	}
+	for rt := syscall.Signal(35); rt <= 64; rt++ { // 32 to 34 are the C library's
+		list = append(list, rt)
+	}
+	signal.Notify(signals, list...)
+	signal.Ignore(unix.SIGPIPE) // a write to a closed pipe is EPIPE for the guest
+	go func() {
+		sig, ok := (<-signals).(syscall.Signal)
+		if !ok {
+			return
+		}
+		w.host.stop()
+		w.leave(workerv1.ExitRecord{
+			Kind: workerv1.ExitSignal, Code: uint32(128 + int(sig)),
+			Message: fmt.Sprintf("stopped by %s", unix.SignalName(sig)),
+		})
+	}()
+}
