@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	_ "github.com/cri-wasmer/cri-wasmer/engine/wasmer" // the shim that the constructor calls
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
