@@ -71,6 +71,9 @@ func DecodeStart(b []byte) (*Start, error) {
 	s.Stdin, s.Stdout, s.Stderr = Stdio(d.u16()), Stdio(d.u16()), Stdio(d.u16())
 	f := d.u16()
 	s.Terminal, s.StdinOnce = f&1 != 0, f&2 != 0
+	if f > 3 {
+		d.fail("unknown flag")
+	}
 	s.MaxProcs, s.MaxFiles, s.Listeners = d.u32(), d.u32(), d.u32()
 	s.EntryPoint, s.Program = d.str(), d.str()
 	if err := d.done(); err != nil {
