@@ -12,8 +12,10 @@ type Images interface {
 	// ErrNotFound when there is no such image.
 	Acquire(ctx context.Context, ref, holder string) (*Image, error)
 	Release(holder string) error
-	// Holders drops every hold but those listed: after a restart.
-	Holders(keep map[string]bool) error
+	// Settle restores, after a restart, the holds of each holder by image id,
+	// and drops all others. An image whose content is gone is no error: its
+	// containers can still be stopped and removed.
+	Settle(holds map[string][]string) error
 }
 
 // Image is what a container needs to know of its image.

@@ -18,7 +18,7 @@ func (m *Manager) recover(ctx context.Context) error {
 	if err := m.ContainerRecords.Load(m.loadContainer); err != nil {
 		return err
 	}
-	if err := m.Images.Holders(m.containerIDs()); err != nil {
+	if err := m.Images.Settle(m.holds()); err != nil {
 		return fmt.Errorf("settle references to images: %w", err)
 	}
 	for _, p := range m.Pods() {
@@ -62,12 +62,21 @@ func (m *Manager) loadContainer(id string, data []byte) error {
 	return nil
 }
 
-func (m *Manager) containerIDs() map[string]bool {
-	ids := make(map[string]bool, len(m.containers))
-	for id := range m.containers {
-		ids[id] = true
+// holds lists the images that each container uses.
+func (m *Manager) holds() map[string][]string {
+	holds := make(map[string][]string, len(m.containers))
+	for id, c := range m.containers {
+		if c.rec.ImageID == "" { // it was never created
+			continue
+		}
+		holds[id] = append(holds[id], c.rec.ImageID)
+		for i := range c.rec.Config.Mounts {
+			if image := c.rec.Config.Mounts[i].ImageID; image != "" {
+				holds[id] = append(holds[id], image)
+			}
+		}
 	}
-	return ids
+	return holds
 }
 
 // recoverPod finishes what a crash cut off: a pod that was never ready goes, a
