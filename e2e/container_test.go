@@ -15,6 +15,7 @@ import (
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/crilog"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 )
 
 // Short names for the long ones of the interface.
@@ -22,6 +23,7 @@ type (
 	podConfig       = *runtime.PodSandboxConfig
 	containerConfig = *runtime.ContainerConfig
 	containerFilter = runtime.ContainerFilter
+	imageFile       = images.File
 )
 
 const (

@@ -173,16 +173,24 @@ func guestCPU(t *testing.T, id string) time.Duration {
 	if len(pids) == 0 {
 		t.Fatal("the container has no process")
 	}
-	var ticks int64
+	var sum time.Duration
 	for _, pid := range pids {
-		data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		sum += processCPU(t, pid)
+	}
+	return sum
+}
+
+// processCPU is the processor time of one process, user and system.
+func processCPU(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	must(t, err)
+	_, after, _ := strings.Cut(string(data), ") ")
+	var ticks int64
+	for _, field := range strings.Fields(after)[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
 		must(t, err)
-		_, after, _ := strings.Cut(string(data), ") ")
-		for _, field := range strings.Fields(after)[11:13] {
-			n, err := strconv.ParseInt(field, 10, 64)
-			must(t, err)
-			ticks += n
-		}
+		ticks += n
 	}
 	return time.Duration(ticks) * time.Second / 100
 }
