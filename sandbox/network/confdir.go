@@ -1,0 +1,192 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/utils"
+)
+
+// network is one parsed configuration.
+type network struct {
+	list    *libcni.NetworkConfigList
+	file    string // where it was read; empty for the bundled one
+	bundled bool
+}
+
+// loader reads the first valid configuration of a directory, and reads it again
+// when a file there has changed. Safe for concurrent use.
+type loader struct {
+	dir string
+	log *slog.Logger
+
+	mu    sync.Mutex
+	state string // of the directory when it was last read
+	net   *network
+	err   error
+}
+
+// network returns the network to use now: the node's own, else the bundled one.
+// It returns a *NotReadyError when there is none. Files that are there but
+// wrong are an error even though the bundled network would work: somebody meant
+// something else.
+func (c *CNI) network() (*network, error) {
+	n, err := c.confs.load()
+	if n != nil || err != nil {
+		return n, err
+	}
+	if c.conf.NoBundled {
+		return nil, &NotReadyError{
+			Reason: ReasonNoConfig,
+			Detail: fmt.Sprintf("no CNI configuration in %s: install a CNI plugin, or allow the bundled network (option cni-bundled)", c.conf.ConfDir),
+		}
+	}
+	return c.bundled.network()
+}
+
+// load returns the directory's network, nil when it has no configuration, or a
+// *NotReadyError when all that it has is wrong.
+func (l *loader) load() (*network, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state, err := dirState(l.dir)
+	if err != nil {
+		return nil, &NotReadyError{Reason: ReasonInvalidConfig, Detail: fmt.Sprintf("cannot read CNI configuration: %v", err), Err: err}
+	}
+	if state == l.state {
+		return l.net, l.err
+	}
+	l.net, l.err = l.read()
+	l.state = state
+	if l.net != nil {
+		l.log.Info("CNI configuration read", "file", l.net.file, "network", l.net.list.Name)
+	}
+	return l.net, l.err
+}
+
+// read tries the files in lexicographic order. os.ReadDir sorts.
+func (l *loader) read() (*network, error) {
+	entries, err := os.ReadDir(l.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var bad []string
+	var causes []error
+	for _, e := range entries {
+		file := filepath.Join(l.dir, e.Name())
+		if e.IsDir() || !isConf(file) {
+			continue
+		}
+		list, err := readConf(file)
+		if err == nil {
+			return &network{list: list, file: file}, nil
+		}
+		l.log.Warn("CNI configuration skipped", "file", file, "err", err)
+		bad = append(bad, fmt.Sprintf("%s: %v", file, err))
+		causes = append(causes, err)
+	}
+	if len(bad) == 0 {
+		return nil, nil
+	}
+	return nil, &NotReadyError{
+		Reason: ReasonInvalidConfig,
+		Detail: "no valid CNI configuration, correct or remove: " + strings.Join(bad, "; "),
+		Err:    errors.Join(causes...),
+	}
+}
+
+func isConf(file string) bool {
+	switch filepath.Ext(file) {
+	case ".conf", ".conflist", ".json":
+		return true
+	}
+	return false
+}
+
+// readConf reads a list of plugins, or the older form: one plugin, which
+// becomes a list of one.
+func readConf(file string) (*libcni.NetworkConfigList, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var keys struct {
+		Type       string          `json:"type"`
+		Name       string          `json:"name"`
+		CNIVersion string          `json:"cniVersion"`
+		Plugins    json.RawMessage `json:"plugins"`
+	}
+	if err := json.Unmarshal(data, &keys); err != nil {
+		return nil, fmt.Errorf("not a CNI configuration: %w", err)
+	}
+	if keys.Plugins != nil || keys.Type == "" {
+		list, err := libcni.NetworkConfFromFile(file)
+		if err != nil {
+			return nil, err
+		}
+		return list, check(list)
+	}
+	data, err = json.Marshal(map[string]any{
+		"name":       keys.Name,
+		"cniVersion": keys.CNIVersion,
+		"plugins":    []json.RawMessage{data},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parseList(data)
+}
+
+// parseList reads a configuration that holds all its plugins.
+func parseList(data []byte) (*libcni.NetworkConfigList, error) {
+	list, err := libcni.NetworkConfFromBytes(data)
+	if err != nil {
+		return nil, err
+	}
+	return list, check(list)
+}
+
+// check refuses what libcni would only refuse at the first pod.
+func check(list *libcni.NetworkConfigList) error {
+	if err := utils.ValidateNetworkName(list.Name); err != nil {
+		return fmt.Errorf("network name %q: %s", list.Name, err.Msg)
+	}
+	if len(list.Plugins) == 0 {
+		return errors.New("it lists no plugins")
+	}
+	return nil
+}
+
+// dirState changes when a configuration file, or a file of plugins that one
+// refers to, appears, changes or goes. A directory that does not exist has a
+// state, too.
+func dirState(dir string) (string, error) {
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if strings.Count(strings.TrimPrefix(path, dir), "/") > 1 {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if info, err := os.Stat(path); err == nil {
+			fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		}
+		return nil
+	})
+	return "read\n" + b.String(), err
+}
