@@ -2,9 +2,9 @@
 // compilation. cri-wasmer serve starts it; people have no use for it, but for
 // probe.
 //
-//	run, init  enter a sandbox: the constructor of engine/entry, then Run
-//	compile    machine code for a module
-//	probe      what this worker is and can do, as JSON
+//	run, zygote, init  enter a sandbox: the constructor of engine/entry, then Run
+//	compile            machine code for a module
+//	probe              what this worker is and can do, as JSON
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 		command = os.Args[1]
 	}
 	switch command {
-	case "run":
+	case "run", "zygote":
 		worker.Run()
 	case "compile":
 		os.Exit(compileModule(os.Args[2:]))

@@ -2,8 +2,10 @@
  * process is single-threaded: namespaces, ids and filters then hold for all of
  * it.
  *
- *	run:  load code (fd 4) -> receive plan (fd 3) -> steps -> return: Go boots
- *	init: receive plan -> steps -> status -> reap for ever: pid 1 of a pod
+ *	run:    load code (fd 4) -> receive plan (fd 3) -> steps -> return: Go boots
+ *	zygote: load code (fd 4) -> for each request on fd 3: clone, and in the child
+ *	        receive plan -> steps -> return: Go boots
+ *	init:   receive plan -> steps -> status -> reap for ever: pid 1 of a pod
  */
 #define _GNU_SOURCE
 #include "entry.h"
@@ -13,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,10 +102,11 @@ static void load_code(void)
 		fail(STEP_LOAD, 0, 0, out.message);
 }
 
-static int receive(int *fds, int cap)
+/* Reads one message with its descriptors and gives their number. */
+static int receive(void *data, size_t len, int *fds, int cap)
 {
-	char byte[16], control[CMSG_SPACE(sizeof(int) * (PLAN_MAX_FDS + 1))];
-	struct iovec iov = { byte, sizeof byte };
+	char control[CMSG_SPACE(sizeof(int) * (PLAN_MAX_FDS + 1))];
+	struct iovec iov = { data, len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
 	ssize_t n;
 	do
@@ -126,7 +130,8 @@ static void receive_plan(void)
 {
 	const char *err = "";
 	struct stat st;
-	int n = receive(plan_fds, PLAN_MAX_FDS + 1);
+	char byte[16];
+	int n = receive(byte, sizeof byte, plan_fds, PLAN_MAX_FDS + 1);
 	if (n < 1 || fstat(plan_fds[0], &st))
 		fail(STEP_PLAN, 0, errno, "the plan came without its message");
 	void *m = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, plan_fds[0], 0);
@@ -184,6 +189,81 @@ static void serve_as_init(void)
 	}
 }
 
+/* What the daemon asks of a zygote. With it come the child's end of a socket,
+ * as fd 3 of `run`, and perhaps the pid namespace (or a pidfd) to be born in. */
+struct request {
+	uint64_t clone_flags;
+	uint32_t join_pidns, magic;
+};
+
+enum { REQUEST_MAGIC = 0x31515743 };
+
+/* The C library keeps its thread id in memory that a raw clone copies. */
+static uint64_t tid_address(void)
+{
+	int *address = NULL;
+	return prctl(PR_GET_TID_ADDRESS, &address) == 0 ? (uint64_t)(uintptr_t)address : 0;
+}
+
+static pid_t clone_child(uint64_t flags, int *pidfd)
+{
+	struct clone_args args = { .flags = CLONE_PARENT | CLONE_PIDFD | flags, .pidfd = (uint64_t)(uintptr_t)pidfd };
+	if ((args.child_tid = tid_address()))
+		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static void answer(pid_t pid, int err, int pidfd)
+{
+	uint32_t msg[4] = { STATUS_MAGIC, pid > 0 ? STEP_READY : STEP_PLAN, (uint32_t)pid, (uint32_t)err };
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { msg, sizeof msg };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	if (pid > 0) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof control;
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+	}
+	sendmsg(FD_SPAWN, &m, MSG_NOSIGNAL);
+}
+
+/* Returns in each child, never in the zygote itself. */
+static void serve_as_zygote(void)
+{
+	int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	for (;;) {
+		struct request r;
+		int fds[2], pidfd = -1, err = 0;
+		int n = receive(&r, sizeof r, fds, 2); /* ends the process when the daemon is gone */
+		if (r.magic != REQUEST_MAGIC || n != 1 + (r.join_pidns != 0))
+			fail(STEP_PLAN, 0, EINVAL, "malformed request to a zygote");
+		if (r.join_pidns && syscall(SYS_setns, fds[1], CLONE_NEWPID))
+			err = errno;
+		pid_t pid = err ? -1 : clone_child(r.clone_flags, &pidfd);
+		if (pid == 0) {
+			dup2(fds[0], FD_SPAWN);
+			setsid();
+			for (int i = 0; i < n; i++)
+				close(fds[i]);
+			close(own);
+			return;
+		}
+		if (pid < 0 && !err)
+			err = errno;
+		if (r.join_pidns && syscall(SYS_setns, own, CLONE_NEWPID))
+			fail(STEP_PLAN, 0, errno, "a zygote cannot return to its pid namespace");
+		answer(pid, err, pidfd);
+		for (int i = 0; i < n; i++)
+			close(fds[i]);
+		if (pidfd >= 0)
+			close(pidfd);
+	}
+}
+
 static void limit_stack(void)
 {
 	struct rlimit r;
@@ -198,8 +278,9 @@ static void limit_stack(void)
 __attribute__((constructor)) static void entry(int argc, char **argv, char **envp)
 {
 	(void)envp;
-	int run = argc > 1 && !strcmp(argv[1], "run"), init = argc > 1 && !strcmp(argv[1], "init");
-	if (!run && !init)
+	const char *mode = argc > 1 ? argv[1] : "";
+	int zygote = !strcmp(mode, "zygote"), init = !strcmp(mode, "init");
+	if (!zygote && !init && strcmp(mode, "run"))
 		return;
 	int type = 0;
 	socklen_t len = sizeof type;
@@ -211,6 +292,8 @@ __attribute__((constructor)) static void entry(int argc, char **argv, char **env
 		serve_as_init();
 	limit_stack();
 	load_code();
+	if (zygote)
+		serve_as_zygote();
 	receive_plan();
 	enter();
 }

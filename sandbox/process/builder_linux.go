@@ -23,6 +23,9 @@ type builder struct {
 	plan workerv1.Plan
 	own  []*os.File
 	join sandbox.Cgroup // must be joined by pid, before the plan is sent
+
+	devNull *os.File
+	stderr  string // path of the file with what the worker said
 }
 
 func (b *builder) close() {
@@ -54,11 +57,24 @@ func (b *builder) build() error {
 	return nil
 }
 
+// stdio gives the worker its streams. Where the guest has none, stderr is where
+// a crashing engine says why.
 func (b *builder) stdio() error {
+	words, err := openIn(b.spec.Dir, fileStderr, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND)
+	if err != nil {
+		return err
+	}
+	b.stderr = words.Name()
+	b.keep(words)
 	for target, f := range []*os.File{b.spec.Stdin, b.spec.Stdout, b.spec.Stderr} {
-		if f != nil {
-			b.plan.AddFDU32(workerv1.StepStdio, int(f.Fd()), uint32(target))
+		switch {
+		case f != nil:
+		case target == 0:
+			f = b.devNull
+		default:
+			f = words
 		}
+		b.plan.AddFDU32(workerv1.StepStdio, int(f.Fd()), uint32(target))
 	}
 	return nil
 }

@@ -27,7 +27,10 @@ import (
 // Config says how processes are made.
 type Config struct {
 	Worker string // path of the worker binary
-	Logger *slog.Logger
+	// Zygotes is how many modules are kept loaded for quick starts; 0: none,
+	// and every worker loads its module itself.
+	Zygotes int
+	Logger  *slog.Logger
 }
 
 // Launcher implements sandbox.Launcher. Safe for concurrent use.
@@ -35,9 +38,9 @@ type Launcher struct {
 	worker  string
 	log     *slog.Logger
 	bootID  string
-	procFD  int // the host's /proc, for pidfds' namespaces
 	reaper  *reaper
 	devNull *os.File
+	zygotes *zygotes // nil: every worker starts from scratch
 }
 
 var _ sandbox.Launcher = (*Launcher)(nil)
@@ -59,11 +62,20 @@ func New(c Config) (*Launcher, error) {
 	if err != nil {
 		return nil, errors.Join(err, null.Close())
 	}
-	return &Launcher{worker: c.Worker, log: c.Logger, bootID: boot, reaper: r, devNull: null}, nil
+	l := &Launcher{worker: c.Worker, log: c.Logger, bootID: boot, reaper: r, devNull: null}
+	if c.Zygotes > 0 {
+		l.zygotes = newZygotes(l, c.Zygotes)
+	}
+	return l, nil
 }
 
-// Close stops watching. It does not stop any process.
-func (l *Launcher) Close() error { return errors.Join(l.reaper.close(), l.devNull.Close()) }
+// Close stops watching, and ends the zygotes. Containers and execs go on.
+func (l *Launcher) Close() error {
+	if l.zygotes != nil {
+		l.zygotes.close()
+	}
+	return errors.Join(l.reaper.close(), l.devNull.Close())
+}
 
 // Names of the files in ProcessSpec.Dir.
 const (
@@ -74,7 +86,7 @@ const (
 
 // Launch implements sandbox.Launcher.
 func (l *Launcher) Launch(ctx context.Context, spec sandbox.ProcessSpec) (sandbox.Process, error) {
-	b := &builder{spec: &spec}
+	b := &builder{spec: &spec, devNull: l.devNull}
 	defer b.close()
 	if err := b.build(); err != nil {
 		return nil, err
@@ -84,12 +96,25 @@ func (l *Launcher) Launch(ctx context.Context, spec sandbox.ProcessSpec) (sandbo
 
 // LaunchInit implements sandbox.Launcher.
 func (l *Launcher) LaunchInit(ctx context.Context, spec sandbox.ProcessSpec) (sandbox.Process, error) {
-	b := &builder{spec: &spec, bare: true}
+	b := &builder{spec: &spec, bare: true, devNull: l.devNull}
 	defer b.close()
 	if err := b.build(); err != nil {
 		return nil, err
 	}
 	return l.start(ctx, "init", b, nil)
+}
+
+// fork gives a worker that waits for its plan at the other end of sock: from the
+// zygote of its module where that can be had, else from scratch.
+func (l *Launcher) fork(mode string, b *builder, sock *os.File) (*child, error) {
+	if mode == "run" && l.zygotes != nil {
+		c, err := l.zygotes.fork(b, sock)
+		if err == nil {
+			return c, nil
+		}
+		l.log.Warn("zygote failed, the worker is started without it", "id", b.spec.ID, "error", err)
+	}
+	return l.spawn(mode, b, sock)
 }
 
 func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload []byte) (sandbox.Process, error) {
@@ -102,7 +127,7 @@ func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload [
 		return nil, err
 	}
 	defer sock.Close()
-	child, err := l.spawn(mode, b, peer)
+	child, err := l.fork(mode, b, peer)
 	if e := peer.Close(); err == nil {
 		err = e
 	}

@@ -40,44 +40,46 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "spawn"), os.NewFile(uintptr(fds[1]), "spawn-peer"), nil
 }
 
-// spawn forks the worker into its new namespaces. It then waits for its plan.
+// spawn starts the worker binary in its new namespaces. It then waits for its
+// plan.
 func (l *Launcher) spawn(mode string, b *builder, sock *os.File) (*child, error) {
-	stderr, err := openIn(b.spec.Dir, fileStderr, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND)
-	if err != nil {
-		return nil, err
-	}
-	defer stderr.Close()
-	files := []uintptr{l.devNull.Fd(), stderr.Fd(), stderr.Fd(), sock.Fd()}
-	if b.spec.Code != nil {
-		files = append(files, b.spec.Code.Fd())
-	}
-	c := &child{pidfd: -1, stderr: stderr.Name()}
-	attr := &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   workerEnv(b.spec),
-		Files: files,
-		Sys:   &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(b.spec), PidFD: &c.pidfd},
-	}
-	argv := []string{"cri-wasmer-worker", mode, b.spec.ID}
-	fork := func() error {
-		c.pid, err = syscall.ForkExec(l.worker, argv, attr)
-		return err
-	}
+	c := &child{stderr: b.stderr}
+	attr := l.procAttr(sock, b.spec.Code, b.spec.MaxProcs)
+	attr.Sys.Cloneflags = cloneFlags(b.spec)
+	fork := func() error { return l.exec(c, []string{"cri-wasmer-worker", mode, b.spec.ID}, attr) }
 	if err := inPIDNamespace(b.spec, fork); err != nil {
 		return nil, err
-	}
-	if c.pidfd < 0 {
-		return nil, fmt.Errorf("%w: the kernel gives no pidfd: it must be 5.4 or newer", sandbox.ErrUnsupported)
 	}
 	return c, nil
 }
 
+func (l *Launcher) procAttr(sock, code *os.File, maxProcs int) *syscall.ProcAttr {
+	null := l.devNull.Fd()
+	files := []uintptr{null, null, null, sock.Fd()}
+	if code != nil {
+		files = append(files, code.Fd())
+	}
+	return &syscall.ProcAttr{Dir: "/", Env: workerEnv(maxProcs), Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
+}
+
+func (l *Launcher) exec(c *child, argv []string, attr *syscall.ProcAttr) (err error) {
+	c.pidfd = -1
+	attr.Sys.PidFD = &c.pidfd
+	if c.pid, err = syscall.ForkExec(l.worker, argv, attr); err != nil {
+		return err
+	}
+	if c.pidfd < 0 {
+		return fmt.Errorf("%w: the kernel gives no pidfd: it must be 5.4 or newer", sandbox.ErrUnsupported)
+	}
+	return nil
+}
+
 // workerEnv is the environment of the worker, not of its guest. Everything is
 // bound at start, since libraries are out of reach after the pivot.
-func workerEnv(spec *sandbox.ProcessSpec) []string {
+func workerEnv(maxProcs int) []string {
 	env := []string{"LD_BIND_NOW=1"}
-	if spec.MaxProcs > 0 {
-		env = append(env, "GOMAXPROCS="+strconv.Itoa(spec.MaxProcs))
+	if maxProcs > 0 {
+		env = append(env, "GOMAXPROCS="+strconv.Itoa(maxProcs))
 	}
 	return env
 }
@@ -96,13 +98,18 @@ func cloneFlags(spec *sandbox.ProcessSpec) uintptr {
 	return f
 }
 
+// pidNamespaceOf is the process whose pid namespace the new one joins, or nil.
+func pidNamespaceOf(spec *sandbox.ProcessSpec) sandbox.Process {
+	if spec.Target != nil {
+		return spec.Target
+	}
+	return spec.PIDNS.Join
+}
+
 // inPIDNamespace runs fork on a thread whose children are born in the pid
 // namespace that the spec joins, if any.
 func inPIDNamespace(spec *sandbox.ProcessSpec, fork func() error) error {
-	join := spec.PIDNS.Join
-	if spec.Target != nil {
-		join = spec.Target
-	}
+	join := pidNamespaceOf(spec)
 	if join == nil {
 		return fork()
 	}
@@ -156,17 +163,26 @@ func sendPlan(sock *os.File, message []byte, fds []int) error {
 	if _, err := f.Write(message); err != nil {
 		return err
 	}
-	rights := unix.UnixRights(append([]int{fd}, fds...)...)
-	return os.NewSyscallError("sendmsg", unix.Sendmsg(int(sock.Fd()), []byte{1}, rights, nil, unix.MSG_NOSIGNAL))
+	return sendWith(sock, []byte{1}, append([]int{fd}, fds...))
+}
+
+// sendWith sends a message with descriptors, up to the deadline of the socket.
+func sendWith(sock *os.File, message []byte, fds []int) error {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), message, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(sent, unix.EAGAIN)
+	})
+	return errors.Join(err, os.NewSyscallError("sendmsg", sent))
 }
 
 // awaitStatus reads the worker's answer; io.EOF when it died without one.
 func awaitStatus(ctx context.Context, sock *os.File) (workerv1.Status, error) {
-	if err := unix.SetNonblock(int(sock.Fd()), true); err != nil { // Fd made it blocking
-		return workerv1.Status{}, err
-	}
-	deadline := time.Now().Add(startTimeout)
-	if err := sock.SetReadDeadline(deadline); err != nil {
+	if err := sock.SetReadDeadline(time.Now().Add(startTimeout)); err != nil {
 		return workerv1.Status{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { sock.SetReadDeadline(time.Now()) })
