@@ -1,0 +1,329 @@
+package kubelet
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+)
+
+const (
+	nodeName = "wasm-node"
+	nodeIP   = "10.99.0.1"
+	apiURL   = "https://127.0.0.1:10250"
+)
+
+// kubelet is a running kubelet without an API server.
+type kubelet struct {
+	dir    string
+	pods   string // its directory of pods
+	client *http.Client
+}
+
+// podStatus is what the test wants of a pod's status.
+type podStatus struct {
+	Phase             string
+	PodIP             string
+	ContainerStatuses []struct {
+		Name  string
+		State struct {
+			Terminated *struct {
+				ExitCode int
+				Reason   string
+			}
+		}
+	}
+}
+
+type podList struct {
+	Items []struct {
+		Metadata struct{ Name string }
+		Status   podStatus
+	}
+}
+
+func startKubelet(t *testing.T, socket string) *kubelet {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "cwkubelet")
+	must(t, err)
+	root := filepath.Join(dir, "root")
+	k := &kubelet{
+		dir:    dir,
+		pods:   filepath.Join(root, "pods"),
+		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 30 * time.Second},
+	}
+	must(t, os.MkdirAll(k.manifests(), 0o755))
+	makeNodeAddress(t)
+	hideHostDirs(t)
+	group := makeGroups(t)
+	config, err := json.Marshal(k.config(socket, group))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644))
+	k.start(t, root)
+	return k
+}
+
+func (k *kubelet) manifests() string { return filepath.Join(k.dir, "manifests") }
+
+func (k *kubelet) config(socket, group string) map[string]any {
+	return map[string]any{
+		"apiVersion":                     "kubelet.config.k8s.io/v1beta1",
+		"kind":                           "KubeletConfiguration",
+		"address":                        "127.0.0.1",
+		"authentication":                 map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
+		"authorization":                  map[string]any{"mode": "AlwaysAllow"},
+		"containerRuntimeEndpoint":       "unix://" + socket,
+		"staticPodPath":                  k.manifests(),
+		"podLogsDir":                     filepath.Join(k.dir, "logs"),
+		"volumePluginDir":                filepath.Join(k.dir, "plugins"),
+		"resolvConf":                     "",
+		"cgroupRoot":                     "/" + group,
+		"cgroupDriver":                   "cgroupfs",
+		"cgroupsPerQOS":                  true,
+		"enforceNodeAllocatable":         []string{},
+		"failCgroupV1":                   false,
+		"failSwapOn":                     false,
+		"makeIPTablesUtilChains":         false,
+		"localStorageCapacityIsolation":  true,
+		"fileCheckFrequency":             "1s",
+		"imageGCHighThresholdPercent":    100,
+		"imageGCLowThresholdPercent":     99,
+		"evictionHard":                   map[string]string{"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
+		"serializeImagePulls":            false,
+		"shutdownGracePeriod":            "0s",
+		"registerNode":                   false,
+		"nodeStatusUpdateFrequency":      "10s",
+		"volumeStatsAggPeriod":           "1h",
+		"syncFrequency":                  "10s",
+		"streamingConnectionIdleTimeout": "10s",
+	}
+}
+
+func (k *kubelet) start(t *testing.T, root string) {
+	t.Helper()
+	logPath := filepath.Join(k.dir, "kubelet.log")
+	log, err := os.Create(logPath)
+	must(t, err)
+	defer log.Close()
+	cmd := exec.Command(kubeletBinary(),
+		"--config", filepath.Join(k.dir, "config.json"),
+		"--root-dir", root,
+		"--cert-dir", filepath.Join(k.dir, "pki"),
+		"--hostname-override", nodeName,
+		"--node-ip", nodeIP)
+	cmd.Stdout, cmd.Stderr = log, log
+	must(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the kubelet's log:\n%s", tail(logPath, 40))
+		}
+		stopProcess(t, cmd.Process, ended)
+		unmountBelow(t, k.dir)
+		if err := os.RemoveAll(k.dir); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "a healthy kubelet", func() bool {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the kubelet ended: %v\n%s", err, tail(logPath, 20))
+		default:
+		}
+		r, err := k.client.Get(apiURL + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	})
+}
+
+func stopProcess(t *testing.T, p *os.Process, ended <-chan error) {
+	t.Helper()
+	_ = p.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Errorf("the kubelet did not end on SIGTERM")
+		_ = p.Kill()
+		<-ended
+	}
+}
+
+func tail(path string, lines int) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// unmountBelow undoes the mounts of the kubelet, the innermost first.
+func unmountBelow(t *testing.T, dir string) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	lines := strings.Split(string(data), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		fields := strings.Fields(lines[i])
+		if len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+			if err := unix.Unmount(fields[4], unix.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", fields[4], err)
+			}
+		}
+	}
+}
+
+// makeNodeAddress gives the namespace an address that is not loopback, on a
+// cable whose both ends are here, and a way out that leads nowhere.
+func makeNodeAddress(t *testing.T) {
+	t.Helper()
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "node0"}, PeerName: "node1"}))
+	var node netlink.Link
+	for _, name := range []string{"node1", "node0"} {
+		link, err := netlink.LinkByName(name)
+		must(t, err)
+		must(t, netlink.LinkSetUp(link))
+		node = link
+	}
+	addr, err := netlink.ParseAddr(nodeIP + "/24")
+	must(t, err)
+	must(t, netlink.AddrAdd(node, addr))
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Gw: nil, Dst: nil, Scope: netlink.SCOPE_LINK}))
+}
+
+// hideHostDirs puts empty file systems over the places outside its root in
+// which the kubelet writes.
+func hideHostDirs(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"/var/lib/kubelet", "/var/log"} {
+		_, err := os.Stat(dir)
+		made := errors.Is(err, os.ErrNotExist)
+		must(t, os.MkdirAll(dir, 0o755))
+		must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+		t.Cleanup(func() {
+			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", dir, err)
+			}
+			if made {
+				_ = os.Remove(dir)
+			}
+		})
+	}
+}
+
+// makeGroups makes the control group that the kubelet takes as its root, in all
+// hierarchies, and gives its name.
+func makeGroups(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(isolate.Group(), "kubelet")
+	roots, err := isolate.CgroupRoots()
+	must(t, err)
+	for _, root := range roots {
+		dir := root
+		for _, part := range strings.Split(name, "/") {
+			parent := dir
+			dir = filepath.Join(dir, part)
+			must(t, os.MkdirAll(dir, 0o755))
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+				value, err := os.ReadFile(filepath.Join(parent, file))
+				if err != nil {
+					continue // not that hierarchy
+				}
+				must(t, os.WriteFile(filepath.Join(dir, file), value, 0o644))
+			}
+		}
+	}
+	return name
+}
+
+func (k *kubelet) podName(name string) string { return name + "-" + nodeName }
+
+func (k *kubelet) writeManifest(t *testing.T, data []byte) {
+	t.Helper()
+	hidden := filepath.Join(k.dir, "pod.json")
+	must(t, os.WriteFile(hidden, data, 0o644))
+	must(t, os.Rename(hidden, filepath.Join(k.manifests(), "pod.json")))
+}
+
+func (k *kubelet) removeManifest(t *testing.T) {
+	t.Helper()
+	must(t, os.Remove(filepath.Join(k.manifests(), "pod.json")))
+}
+
+func (k *kubelet) podList(t *testing.T) []podStatus {
+	t.Helper()
+	var list podList
+	must(t, json.Unmarshal([]byte(k.get(t, "/pods")), &list))
+	var all []podStatus
+	for _, item := range list.Items {
+		all = append(all, item.Status)
+	}
+	return all
+}
+
+// pod gives the status of a pod; empty when the kubelet does not know it.
+func (k *kubelet) pod(t *testing.T, name string) podStatus {
+	t.Helper()
+	var list podList
+	must(t, json.Unmarshal([]byte(k.get(t, "/pods")), &list))
+	for _, item := range list.Items {
+		if item.Metadata.Name == k.podName(name) {
+			return item.Status
+		}
+	}
+	return podStatus{}
+}
+
+func (k *kubelet) waitRunning(t *testing.T, name string) podStatus {
+	t.Helper()
+	var s podStatus
+	eventually(t, "pod "+name+" in phase Running", func() bool {
+		s = k.pod(t, name)
+		return s.Phase == "Running"
+	})
+	return s
+}
+
+func (k *kubelet) get(t *testing.T, path string) string {
+	t.Helper()
+	r, err := k.client.Get(apiURL + path)
+	must(t, err)
+	return body(t, "GET "+path, r, http.StatusOK)
+}
+
+func (k *kubelet) post(t *testing.T, path string, status int) string {
+	t.Helper()
+	r, err := k.client.Post(apiURL+path, "text/plain", nil)
+	must(t, err)
+	return body(t, "POST "+path, r, status)
+}
+
+func body(t *testing.T, what string, r *http.Response, status int) string {
+	t.Helper()
+	defer r.Body.Close()
+	data, err := io.ReadAll(r.Body)
+	must(t, err)
+	if r.StatusCode != status {
+		t.Fatal(fmt.Errorf("%s: status %d, want %d: %s", what, r.StatusCode, status, data))
+	}
+	return string(data)
+}
