@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -207,7 +208,7 @@ func makeNodeAddress(t *testing.T) {
 	addr, err := netlink.ParseAddr(nodeIP + "/24")
 	must(t, err)
 	must(t, netlink.AddrAdd(node, addr))
-	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Gw: nil, Dst: nil, Scope: netlink.SCOPE_LINK}))
+	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Gw: net.ParseIP("10.99.0.254")}))
 }
 
 // hideHostDirs puts empty file systems over the places outside its root in
