@@ -1,0 +1,98 @@
+package imageservice
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
+)
+
+// Image is a snapshot of one image. It is never changed after it was handed
+// out and is shared: treat it as read-only.
+type Image struct {
+	ID          string   // sha256:HEX
+	RepoTags    []string // sorted
+	RepoDigests []string // sorted; digests of what was asked for, not of the platform's manifest
+	Manifest    string   // digest of the platform's manifest
+	Size        int64    // bytes on disk of its layers and blobs
+	UID         *int64   // when the configuration names a number
+	Username    string   // when it names a name
+	Pinned      bool
+	PulledAt    time.Time
+
+	Format         format.Kind
+	Platform       format.Platform // as the configuration says, or the index
+	PlatformReason string          // why it was chosen
+	Config         RunConfig
+	Annotations    map[string]string // of the manifest
+
+	// Layers are the directories to stack under a container, lowest first.
+	// They are read-only by convention and stay as long as somebody holds the
+	// image.
+	Layers []string
+	// Artifact says that the image carries a bare module, which appears as
+	// Module in a root filesystem that holds nothing else.
+	Artifact bool
+	Module   string // path in the root filesystem, of artifacts
+	// Function is what follows "#" in an entrypoint of the form file#function.
+	Function string
+	Program  Program
+}
+
+// RunConfig is how the image wants to be run.
+type RunConfig struct {
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	WorkingDir string
+	User       string // user[:group]
+	StopSignal string
+	Labels     map[string]string
+}
+
+// ProgramState says what became of the image's program at pull.
+type ProgramState string
+
+// States of a program.
+const (
+	ProgramReady       ProgramState = "ready"       // compiled
+	ProgramRefused     ProgramState = "refused"     // can not run here; Reason says why
+	ProgramFailed      ProgramState = "failed"      // compiling failed for a reason that may pass
+	ProgramNone        ProgramState = "none"        // the image names no program
+	ProgramNotCompiled ProgramState = "notCompiled" // no compiler is configured
+)
+
+// Program is what is known about the module that the image starts by default.
+// It is advice: a container may start another file, and CreateContainer looks
+// again.
+type Program struct {
+	State  ProgramState `json:"state"`
+	Path   string       `json:"path,omitempty"`   // in the root filesystem, links resolved
+	Digest string       `json:"digest,omitempty"` // sha256:HEX of the module
+	Size   int64        `json:"size,omitempty"`
+	ABI    string       `json:"abi,omitempty"`
+	Unmet  []string     `json:"unmet,omitempty"` // imports that we lack
+	Reason string       `json:"reason,omitempty"`
+}
+
+func (r *record) image(s *Service) *Image {
+	img := &Image{
+		ID: r.ID, RepoTags: slices.Clone(r.Tags), RepoDigests: slices.Clone(r.Digests), Manifest: r.Manifest,
+		Size: r.Size, PulledAt: r.PulledAt, Format: r.Kind, Platform: r.Platform, PlatformReason: r.PlatformReason,
+		Annotations: r.Annotations, Artifact: r.Module != "", Module: r.Module, Function: r.Function, Program: r.Program,
+		Config: RunConfig{
+			Entrypoint: r.Config.Entrypoint, Cmd: r.Config.Cmd, Env: r.Config.Env, WorkingDir: r.Config.WorkingDir,
+			User: r.Config.User, StopSignal: r.Config.StopSignal, Labels: r.Config.Labels,
+		},
+	}
+	slices.Sort(img.RepoTags)
+	slices.Sort(img.RepoDigests)
+	img.UID, img.Username = format.Identity(r.Config.User)
+	for _, key := range r.Layers {
+		img.Layers = append(img.Layers, s.store.layerDir(key))
+	}
+	for _, t := range append(img.RepoTags, img.RepoDigests...) {
+		img.Pinned = img.Pinned || s.pinned[t]
+	}
+	return img
+}

@@ -1,0 +1,110 @@
+package imageservice
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
+)
+
+// record is an image as it is kept on disk. Fields are added, never changed.
+type record struct {
+	Version        int               `json:"version"`
+	ID             string            `json:"id"`
+	Tags           []string          `json:"tags,omitempty"`
+	Digests        []string          `json:"digests,omitempty"`
+	Removed        bool              `json:"removed,omitempty"` // kept for its holders only
+	Manifest       string            `json:"manifest"`
+	PulledAt       time.Time         `json:"pulledAt"`
+	Size           int64             `json:"size"`
+	Kind           format.Kind       `json:"kind"`
+	Platform       format.Platform   `json:"platform"`
+	PlatformReason string            `json:"platformReason,omitempty"`
+	Config         format.Config     `json:"config"`
+	Annotations    map[string]string `json:"annotations,omitempty"`
+	Module         string            `json:"module,omitempty"`
+	Function       string            `json:"function,omitempty"`
+	Layers         []string          `json:"layers,omitempty"` // keys, lowest first
+	Blobs          []blobRef         `json:"blobs,omitempty"`
+	Program        Program           `json:"program"`
+}
+
+type blobRef struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+const recordVersion = 1
+
+var bucketImages = []byte("images")
+
+// meta is the metadata file.
+type meta struct{ db *bbolt.DB }
+
+func openMeta(path string) (*meta, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, fmt.Errorf("image metadata %s is in use: another daemon runs on the same root", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image metadata %s: %w", path, err)
+	}
+	m := &meta{db: db}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucketImages)
+		return err
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("image metadata %s: %w", path, err)
+	}
+	return m, nil
+}
+
+// load gives all records, and the ids of those that do not parse.
+func (m *meta) load() (records []*record, bad []string, err error) {
+	err = m.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketImages).ForEach(func(k, v []byte) error {
+			r := &record{}
+			if err := json.Unmarshal(v, r); err != nil || r.Version != recordVersion || r.ID != string(k) {
+				bad = append(bad, string(k))
+				return nil
+			}
+			records = append(records, r)
+			return nil
+		})
+	})
+	return records, bad, err
+}
+
+// write stores and deletes records in one transaction.
+func (m *meta) write(put []*record, del []string) error {
+	err := m.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucketImages)
+		for _, r := range put {
+			data, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			if err := b.Put([]byte(r.ID), data); err != nil {
+				return err
+			}
+		}
+		for _, id := range del {
+			if err := b.Delete([]byte(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write image metadata: %w", err)
+	}
+	return nil
+}
+
+func (m *meta) close() error { return m.db.Close() }

@@ -1,0 +1,184 @@
+package registry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// transports shares connections between sessions: one http.Transport for each
+// set of TLS settings. Credentials are never part of it. Safe for concurrent
+// use.
+type transports struct {
+	mu    sync.Mutex
+	byKey map[string]*http.Transport
+}
+
+// get gives the transport for the host. Certificates are read when a set of
+// settings is first used, and again when one of the files has changed.
+func (t *transports) get(h *Host) (*http.Transport, error) {
+	key, err := tlsKey(h)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tr := t.byKey[key]; tr != nil {
+		return tr, nil
+	}
+	cfg, err := tlsConfig(h)
+	if err != nil {
+		return nil, err
+	}
+	tr := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       cfg,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          32,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       30 * time.Second,
+		DisableCompression:    true, // digests are of the bytes as sent
+	}
+	if t.byKey == nil {
+		t.byKey = map[string]*http.Transport{}
+	}
+	t.byKey[key] = tr
+	return tr, nil
+}
+
+func (t *transports) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, tr := range t.byKey {
+		tr.CloseIdleConnections()
+	}
+}
+
+func tlsKey(h *Host) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %v", h.Addr, h.SkipVerify)
+	stamp := func(f string) error {
+		info, err := os.Stat(f)
+		if err != nil {
+			return fmt.Errorf("certificate for registry host %s: %w", h.Addr, err)
+		}
+		fmt.Fprintf(&b, " %q %d %d", f, info.Size(), info.ModTime().UnixNano())
+		return nil
+	}
+	for _, f := range h.CA {
+		if err := stamp(f); err != nil {
+			return "", err
+		}
+	}
+	for _, p := range h.Client {
+		if err := errors.Join(stamp(p[0]), stamp(p[1])); err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
+}
+
+func tlsConfig(h *Host) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify} //nolint:gosec // skip_verify is the administrator's word
+	if len(h.CA) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		for _, f := range h.CA {
+			pem, err := os.ReadFile(f)
+			if err != nil {
+				return nil, fmt.Errorf("CA for registry host %s: %w", h.Addr, err)
+			}
+			if !pool.AppendCertsFromPEM(pem) {
+				return nil, fmt.Errorf("CA for registry host %s: no certificate in %s", h.Addr, f)
+			}
+		}
+		cfg.RootCAs = pool
+	}
+	for _, p := range h.Client {
+		cert, err := tls.LoadX509KeyPair(p[0], p[1])
+		if err != nil {
+			return nil, fmt.Errorf("client certificate for registry host %s: %w", h.Addr, err)
+		}
+		cfg.Certificates = append(cfg.Certificates, cert)
+	}
+	return cfg, nil
+}
+
+// hostTransport sends what go-containerregistry addresses to https://ADDR/v2/
+// where the host's configuration says: its scheme, API root and headers, with
+// the namespace that mirrors want to know.
+type hostTransport struct {
+	host  *Host
+	ns    string // registry domain as requested, for mirrors
+	inner http.RoundTripper
+	plain atomic.Bool // the loopback server turned out to speak plain http
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *hostTransport) RoundTrip(in *http.Request) (*http.Response, error) {
+	if in.URL.Host != t.host.Addr {
+		return t.inner.RoundTrip(in) // a redirect or a token server
+	}
+	req := t.rewrite(in)
+	resp, err := t.inner.RoundTrip(req)
+	if err == nil || !t.host.Fallback || t.plain.Load() || !speaksPlain(err) || in.Body != nil {
+		return resp, err
+	}
+	t.plain.Store(true)
+	return t.inner.RoundTrip(t.rewrite(in))
+}
+
+func (t *hostTransport) rewrite(in *http.Request) *http.Request {
+	req := in.Clone(in.Context())
+	req.URL.Scheme = t.host.Scheme
+	if t.plain.Load() {
+		req.URL.Scheme = "http"
+	}
+	rest, ok := strings.CutPrefix(req.URL.Path, "/v2/")
+	if !ok {
+		return req
+	}
+	req.URL.Path = t.host.Path + "/" + rest
+	req.URL.RawPath = ""
+	for k, v := range t.host.Headers {
+		req.Header[http.CanonicalHeaderKey(k)] = v
+	}
+	if !t.host.Origin && rest != "" {
+		q := req.URL.Query()
+		q.Set("ns", t.ns)
+		req.URL.RawQuery = q.Encode()
+	}
+	return req
+}
+
+// speaksPlain says whether a TLS handshake failed because the other side
+// answered in plain http, or hung up on it.
+func speaksPlain(err error) bool {
+	var rec tls.RecordHeaderError
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &rec)
+}
+
+// redactURL removes what may be secret from an address: user and query.
+func redactURL(u *url.URL) string {
+	c := *u
+	c.User, c.Fragment = nil, ""
+	if c.RawQuery != "" {
+		c.RawQuery = "REDACTED"
+	}
+	return c.String()
+}
