@@ -1,0 +1,144 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// DefaultFile is read when no other file is asked for, and may be missing.
+const DefaultFile = "/etc/cri-wasmer/config.toml"
+
+// Options are the effective values. A plain value: copy it freely.
+type Options struct {
+	Socket     string
+	SocketMode fs.FileMode
+	SocketGID  int
+	Root       string // survives a reboot
+	State      string // a reboot ends it
+	Worker     string // empty: see WorkerPath
+
+	CNI     CNI
+	Cgroup  Cgroup
+	Image   Image
+	Compile Compile
+	Stream  Stream
+	Log     Log
+	Metrics Metrics
+}
+
+// CNI connects pods.
+type CNI struct {
+	ConfDir string
+	BinDirs []string // without the bundled plugins: see PluginDirs
+	Bundled bool
+	Subnets []netip.Prefix
+	GC      bool
+	Timeout time.Duration
+}
+
+// Cgroup limits pods.
+type Cgroup struct {
+	Driver string // auto, cgroupfs or systemd
+	Parent string // empty: the driver's default
+}
+
+// Image fetches and stores images.
+type Image struct {
+	CertsDirs    []string // hosts.toml directories, the first that has a host wins
+	MaxDownloads int      // layers at a time
+}
+
+// Compile turns modules into machine code.
+type Compile struct {
+	Parallel int   // compilers at a time; 0: half of the CPUs
+	Memory   int64 // bytes for each compiler
+	Timeout  time.Duration
+}
+
+// Stream serves exec, attach and port-forward.
+type Stream struct {
+	Address string
+}
+
+// Log is the daemon's own log, never that of guests.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// Metrics serves Prometheus.
+type Metrics struct {
+	Address string // empty: off
+}
+
+// WorkerPath is the worker binary: the configured one, else the one beside the
+// daemon, else the one of an installation (../libexec/cri-wasmer/bin). Its error
+// says where it looked.
+func (o Options) WorkerPath() (string, error) {
+	if o.Worker != "" {
+		return o.Worker, executable(o.Worker)
+	}
+	dirs, err := companionDirs()
+	if err != nil {
+		return "", err
+	}
+	var looked []string
+	for _, dir := range dirs {
+		path := filepath.Join(dir, "cri-wasmer-worker")
+		if executable(path) == nil {
+			return path, nil
+		}
+		looked = append(looked, path)
+	}
+	return "", fmt.Errorf("no worker binary at %q: build it with `make worker`, or set the option worker", looked)
+}
+
+// PluginDirs lists where CNI plugins are: the configured directories, then those
+// where the bundled plugins can be.
+func (o Options) PluginDirs() []string {
+	dirs := append([]string(nil), o.CNI.BinDirs...)
+	companions, err := companionDirs()
+	if err != nil {
+		return dirs
+	}
+	for _, dir := range companions {
+		dirs = append(dirs, filepath.Join(dir, "cni"))
+	}
+	return dirs
+}
+
+// companionDirs lists where what belongs to this binary can be.
+func companionDirs() ([]string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own binary: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	dir := filepath.Dir(exe)
+	return []string{dir, filepath.Join(dir, "../libexec/cri-wasmer/bin")}, nil
+}
+
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("%s is no executable file", path)
+	}
+	return nil
+}
+
+// CompileParallel is how many compilers run at a time on a machine with so many
+// CPUs.
+func (o Options) CompileParallel(cpus int) int {
+	return cmp.Or(o.Compile.Parallel, max(1, cpus/2))
+}
