@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// lockName is the file that a daemon holds locked in each of its directories.
+const lockName = "daemon.lock"
+
+// lockDirs makes the directories and locks each against a second daemon, until
+// unlock is called or the process ends. The error names the daemon that has one.
+func lockDirs(dirs ...string) (unlock func(), err error) {
+	var files []*os.File
+	unlock = func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	for _, dir := range dirs {
+		f, err := lockDir(dir)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return unlock, nil
+}
+
+// lockDir takes the lock and notes the own pid in the file. The file stays, as
+// removing it could give two daemons a lock each on different files.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other directories with --root and --state",
+				dir, holder(name))
+		}
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("note pid in %s: %w", name, err)
+	}
+	return f, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	return err
+}
+
+// holder says who holds the lock, as far as the file tells.
+func holder(name string) string {
+	data, err := os.ReadFile(name)
+	if pid := strings.TrimSpace(string(data)); err == nil && pid != "" {
+		return " with pid " + pid
+	}
+	return ""
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/config"
+)
+
+// execute runs the command line and returns what it printed.
+func execute(args ...string) (string, error) {
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(&out)
+	root.SetErr(&out)
+	err := root.Execute()
+	return out.String(), err
+}
+
+// emptyConfig keeps a configuration of the machine out of the test.
+func emptyConfig(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CRI_WASMER_CONFIG", file)
+}
+
+func TestVersionCommand(t *testing.T) {
+	out, err := execute("version")
+	if err != nil || !strings.HasPrefix(out, "cri-wasmer ") {
+		t.Errorf("version = %q, %v, want the name first", out, err)
+	}
+	out, err = execute("version", "--json")
+	var info map[string]string
+	if err != nil || json.Unmarshal([]byte(out), &info) != nil || info["version"] == "" {
+		t.Errorf("version --json = %q, %v, want an object with a version", out, err)
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	emptyConfig(t)
+	worker := filepath.Join(t.TempDir(), "worker")
+	if err := os.WriteFile(worker, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name    string
+		args    []string
+		want    string
+		wantErr string
+	}{
+		{"default", []string{"default"}, "[cni]\n", ""},
+		{"show", []string{"show", "--log-level=warn"}, `level = "warn"`, ""},
+		{"show what is wrong", []string{"show", "--stream-address=x"}, "", "--stream-address"},
+		{"check", []string{"check", "--worker=" + worker}, "configuration is valid", ""},
+		{"check without a worker", []string{"check", "--worker=/nowhere/worker"}, "", "--worker: option worker: stat /nowhere/worker"},
+		{"no such command", []string{"chekc"}, "", `unknown command "chekc"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := execute(append([]string{"config"}, tt.args...)...)
+			if !strings.Contains(out, tt.want) {
+				t.Errorf("printed %q, want %q in it", out, tt.want)
+			}
+			if tt.wantErr == "" && err != nil || tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr)) {
+				t.Errorf("error = %v, want %q", err, tt.wantErr)
+			}
+		})
+	}
+}
+
+func TestCheckReportsVariablesThatAreNoOptions(t *testing.T) {
+	emptyConfig(t)
+	t.Setenv("CRI_WASMER_SOKCET", "/x")
+	if _, err := execute("config", "check"); err == nil || !strings.Contains(err.Error(), "CRI_WASMER_SOKCET") {
+		t.Errorf("config check = %v, want the variable named", err)
+	}
+}
+
+func TestEveryCommandHasHelp(t *testing.T) {
+	for _, args := range [][]string{{}, {"serve"}, {"config"}, {"config", "default"}, {"config", "show"}, {"config", "check"}, {"version"}} {
+		out, err := execute(append(args, "--help")...)
+		if err != nil || len(out) < 80 {
+			t.Errorf("%q --help = %v, %q", args, err, out)
+		}
+	}
+}
+
+func TestASecondDaemonIsRefused(t *testing.T) {
+	root, state, other := t.TempDir(), filepath.Join(t.TempDir(), "made/by/us"), t.TempDir()
+	unlock, err := lockDirs(root, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, dirs := range map[string][]string{"the same root": {root, other}, "the same state": {other, state}} {
+		_, err := lockDirs(dirs...)
+		if want := "with pid " + strconv.Itoa(os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: lockDirs = %v, want %q in it", name, err, want)
+		}
+	}
+	if again, err := lockDirs(other); err != nil {
+		t.Errorf("lock of a failed attempt is still held: %v", err)
+	} else {
+		again()
+	}
+	unlock()
+	unlock, err = lockDirs(root, state)
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	unlock()
+}
+
+func TestTheFirstSignalEndsTheContext(t *testing.T) {
+	ctx, stop := untilSignal(context.Background(), slog.New(slog.DiscardHandler))
+	defer stop()
+	for _, sig := range []syscall.Signal{syscall.SIGPIPE, syscall.SIGTERM} {
+		if err := syscall.Kill(os.Getpid(), sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
+		t.Error("context goes on after SIGTERM")
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	var text, js bytes.Buffer
+	newLogger(&text, config.Log{Level: slog.LevelWarn, Format: "text"}).Info("quiet")
+	newLogger(&js, config.Log{Level: slog.LevelInfo, Format: "json"}).Info("hello")
+	if text.Len() != 0 {
+		t.Errorf("logged %q below the level", text.String())
+	}
+	if !json.Valid(js.Bytes()) || !strings.Contains(js.String(), `"msg":"hello"`) {
+		t.Errorf("logged %q, want JSON", js.String())
+	}
+}
