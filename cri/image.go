@@ -3,8 +3,6 @@ package cri
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -69,12 +67,12 @@ func (s *Server) ListImages(ctx context.Context, r *runtimev1.ListImagesRequest)
 }
 
 func showImage(i *imageservice.Image) *runtimev1.Image {
-	r := &runtimev1.Image{Id: i.ID, RepoTags: i.RepoTags, RepoDigests: i.RepoDigests, Size: i.Size, Pinned: i.Pinned, Spec: &runtimev1.ImageSpec{Image: i.ID}}
-	user, _, _ := strings.Cut(i.Config.User, ":")
-	if uid, err := strconv.ParseInt(user, 10, 64); err == nil {
-		r.Uid = &runtimev1.Int64Value{Value: uid}
-	} else {
-		r.Username = user
+	r := &runtimev1.Image{
+		Id: i.ID, RepoTags: i.RepoTags, RepoDigests: i.RepoDigests, Size: uint64(i.Size), Pinned: i.Pinned, Username: i.Username,
+		Spec: &runtimev1.ImageSpec{Image: i.ID, Annotations: i.Annotations},
+	}
+	if i.UID != nil {
+		r.Uid = &runtimev1.Int64Value{Value: *i.UID}
 	}
 	return r
 }
@@ -94,7 +92,7 @@ func (s *Server) ImageFsInfo(ctx context.Context, _ *runtimev1.ImageFsInfoReques
 	if err != nil {
 		return nil, err
 	}
-	at := u.Time.UnixNano()
+	at := u.Timestamp.UnixNano()
 	return &runtimev1.ImageFsInfoResponse{
 		ImageFilesystems: []*runtimev1.FilesystemUsage{{
 			Timestamp: at, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: u.Mountpoint}, UsedBytes: value(u.Bytes), InodesUsed: value(u.Inodes),

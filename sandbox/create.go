@@ -283,16 +283,28 @@ func (b *creation) program(ctx context.Context) error {
 	}
 	defer file.Close()
 	rec.Program = resolved
-	code, err := b.m.Programs.Code(ctx, file)
+	code, err := b.m.compiled(ctx, file, rec.Config.UserImage, resolved)
 	if err != nil {
-		return fmt.Errorf("image %s: %s: %w", rec.Config.UserImage, resolved, err)
+		return err
 	}
 	b.c.code = code
 	if limit := rec.Config.Resources.MemoryLimit; limit > 0 && code.MinMemory > uint64(limit) {
-		return fmt.Errorf("image %s: %s starts with %d MiB of memory, which is more than the limit of %d MiB: raise the memory limit of the container: %w",
-			rec.Config.UserImage, resolved, code.MinMemory>>20, limit>>20, ErrProgram)
+		return &ProgramError{Image: rec.Config.UserImage, Path: resolved, Text: fmt.Sprintf(
+			"starts with %d MiB of memory, which is more than the limit of %d MiB: raise the memory limit of the container", code.MinMemory>>20, limit>>20)}
 	}
 	return nil
+}
+
+// compiled gives the code of a program; its errors name the program.
+func (m *Manager) compiled(ctx context.Context, file *os.File, image, path string) (*Code, error) {
+	code, err := m.Programs.Code(ctx, file)
+	if refused := (*ProgramError)(nil); errors.As(err, &refused) {
+		return nil, &ProgramError{Image: image, Path: path, Text: refused.Text}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", path, err)
+	}
+	return code, nil
 }
 
 // findProgram opens the file that the container runs. The caller closes it.

@@ -43,3 +43,21 @@ func (e *AmbiguousError) Error() string {
 }
 
 func (e *AmbiguousError) Unwrap() error { return ErrInvalid }
+
+// ProgramError says why a file is not a program that can run here. It is of
+// kind ErrProgram.
+type ProgramError struct {
+	Image string // as the user wrote it
+	Path  string // in the root filesystem
+	Text  string // "is a native ELF binary (x86-64), not a WebAssembly module: run it ..."
+}
+
+func (e *ProgramError) Error() string {
+	text := e.Path + " " + e.Text
+	if e.Image != "" {
+		text = "image " + e.Image + ": " + text
+	}
+	return text
+}
+
+func (e *ProgramError) Unwrap() error { return ErrProgram }

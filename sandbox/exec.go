@@ -64,9 +64,9 @@ func (m *Manager) exec(ctx context.Context, c *Container, target Process, comman
 		return nil, fmt.Errorf("exec: %w", err)
 	}
 	defer file.Close()
-	code, err := m.Programs.Code(ctx, file)
+	code, err := m.compiled(ctx, file, "", program)
 	if err != nil {
-		return nil, fmt.Errorf("exec: %s: %w", program, err)
+		return nil, fmt.Errorf("exec: %w", err)
 	}
 	defer code.File.Close()
 	spec, err := m.confinement(&rec)

@@ -61,14 +61,23 @@ type programs struct{ cache *codecache.Cache }
 var _ sandbox.Programs = programs{}
 
 func (p programs) Code(ctx context.Context, module *os.File) (*sandbox.Code, error) {
-	code, err := p.cache.Code(ctx, module)
-	if refusal := (*codecache.Refusal)(nil); errors.As(err, &refusal) {
-		return nil, fmt.Errorf("%w: %w", err, sandbox.ErrProgram)
-	}
+	report, err := p.cache.Preflight(module)
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
-	return &sandbox.Code{File: code.File, MinMemory: code.MinMemory}, nil
+	code, err := p.cache.Code(ctx, module)
+	if err != nil {
+		return nil, refused(err)
+	}
+	const page = 64 << 10
+	return &sandbox.Code{File: code.File, MinMemory: report.MemoryMin * page}, nil
+}
+
+func refused(err error) error {
+	if r := (*codecache.Refusal)(nil); errors.As(err, &r) {
+		return &sandbox.ProgramError{Text: r.Error()}
+	}
+	return err
 }
 
 // inspector looks into root filesystems.

@@ -35,11 +35,8 @@ const (
 	zygoteTimeout = time.Minute // to load a module on a loaded node
 )
 
-// codeID tells files of compiled code apart: they are never written again.
-type codeID struct {
-	dev, ino uint64
-	ctime    unix.Timespec
-}
+// codeID names compiled code by what it was made from.
+type codeID struct{ module, engine [32]byte }
 
 // zygote is one such worker. Its fields but for used never change.
 type zygote struct {
@@ -110,11 +107,15 @@ func (z *zygotes) fork(b *builder, sock *os.File) (*child, error) {
 }
 
 func identify(code *os.File) (codeID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(code.Fd()), &st); err != nil {
-		return codeID{}, os.NewSyscallError("fstat", err)
+	head := make([]byte, workerv1.CodePayload)
+	if _, err := code.ReadAt(head, 0); err != nil {
+		return codeID{}, fmt.Errorf("read code file: %w", err)
 	}
-	return codeID{st.Dev, st.Ino, st.Ctim}, nil
+	h, err := workerv1.DecodeCodeHeader(head)
+	if err != nil {
+		return codeID{}, err
+	}
+	return codeID{h.Module, h.Engine}, nil
 }
 
 // get finds or starts the zygote; it may still be loading its module.

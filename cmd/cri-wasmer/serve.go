@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/cri-wasmer/cri-wasmer/cri"
+	"github.com/cri-wasmer/cri-wasmer/imageservice"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
+	"github.com/cri-wasmer/cri-wasmer/internal/config"
+	"github.com/cri-wasmer/cri-wasmer/internal/sdnotify"
+	"github.com/cri-wasmer/cri-wasmer/internal/version"
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/network"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs"
+)
+
+// handlers are the runtime handlers that are served beside the default one.
+var handlers = []string{"wasmer"}
+
+// maxZygotes is how many modules stay loaded for quick starts.
+const maxZygotes = 32
+
+// stopGrace is how long requests under way may go on after the first signal.
+const stopGrace = 10 * time.Second
+
+// serve runs the daemon until ctx ends. Containers outlive it.
+func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) {
+	d := &daemon{options: o, log: log}
+	defer func() { err = errors.Join(err, d.close()) }()
+	for _, part := range []func(context.Context) error{
+		d.openImages, d.openNetwork, d.openCgroups, d.openRootFS, d.openProcesses, d.openManager,
+	} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return d.answer(ctx)
+}
+
+// daemon is the whole of the parts. Each part that opens pushes its close.
+type daemon struct {
+	options config.Options
+	log     *slog.Logger
+	closers []func() error
+
+	worker   string
+	code     *codecache.Cache
+	images   *imageservice.Service
+	network  *network.CNI
+	cgroups  *cgroup.Manager
+	rootfs   *rootfs.FS
+	launcher *process.Launcher
+	manager  *sandbox.Manager
+}
+
+func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
+
+func (d *daemon) close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *daemon) path(name string) string { return filepath.Join(d.options.Root, name) }
+
+func (d *daemon) openImages(ctx context.Context) (err error) {
+	if d.worker, err = d.options.WorkerPath(); err != nil {
+		return err
+	}
+	d.code, err = codecache.Open(ctx, codecache.Config{
+		Dir: d.path("code"), Worker: d.worker, MaxParallel: d.options.Compile.Parallel,
+		Timeout: d.options.Compile.Timeout, MemoryLimit: d.options.Compile.Memory, Logger: d.log,
+	})
+	if err != nil {
+		return fmt.Errorf("open code cache: %w", err)
+	}
+	d.onClose(d.code.Close)
+	d.images, err = imageservice.Open(ctx, imageservice.Config{
+		Root: d.path("images"), CertsDirs: d.options.Image.CertsDirs, MaxDownloads: d.options.Image.MaxDownloads,
+		Code: d.code, UserAgent: "cri-wasmer/" + version.Version(), Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.images.Close)
+	return nil
+}
+
+func (d *daemon) openNetwork(context.Context) (err error) {
+	c := d.options.CNI
+	d.network, err = network.New(network.Config{
+		ConfDir: c.ConfDir, BinDirs: d.options.PluginDirs(), CacheDir: d.path("cni"),
+		StateDir: filepath.Join(d.options.State, "network"), NetNSDir: filepath.Join(d.options.State, "netns"),
+		NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Logger: d.log,
+	})
+	return err
+}
+
+func (d *daemon) openCgroups(context.Context) (err error) {
+	c := cgroup.Config{DefaultParent: d.options.Cgroup.Parent, Logger: d.log}
+	if driver := d.options.Cgroup.Driver; driver != "auto" {
+		c.Driver = sandbox.CgroupDriver(driver)
+	}
+	d.cgroups, err = cgroup.New(c)
+	return err
+}
+
+func (d *daemon) openRootFS(context.Context) (err error) {
+	d.rootfs, err = rootfs.New(rootfs.Config{Dir: d.path("rootfs"), Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.rootfs.Close)
+	return nil
+}
+
+func (d *daemon) openProcesses(context.Context) (err error) {
+	d.launcher, err = process.New(process.Config{Worker: d.worker, Zygotes: maxZygotes, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.launcher.Close)
+	return nil
+}
+
+func (d *daemon) openManager(ctx context.Context) error {
+	pods, err := record.Open(d.path("pods"), d.log)
+	if err != nil {
+		return err
+	}
+	containers, err := record.Open(d.path("containers"), d.log)
+	if err != nil {
+		return err
+	}
+	held, err := heldCaps()
+	if err != nil {
+		return err
+	}
+	d.manager, err = sandbox.Open(ctx, sandbox.Config{
+		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Cgroups: d.cgroups, RootFS: d.rootfs,
+		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
+		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.manager.Close)
+	return nil
+}
+
+// heldCaps are the capabilities that this process can pass on.
+func heldCaps() (uint64, error) {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, fmt.Errorf("read own capabilities: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "CapPrm:"); ok {
+			return strconv.ParseUint(strings.TrimSpace(text), 16, 64)
+		}
+	}
+	return 0, errors.New("read own capabilities: /proc/self/status has no CapPrm")
+}
+
+// answer serves the socket until ctx ends, and then lets requests under way
+// come to their end.
+func (d *daemon) answer(ctx context.Context) error {
+	listener, err := d.listen()
+	if err != nil {
+		return err
+	}
+	server := cri.NewServer(cri.Config{
+		Manager: d.manager, Images: d.images, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
+		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, Logger: d.log,
+	})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	d.log.Info("serving", "socket", d.options.Socket)
+	notify(d.log, sdnotify.Ready)
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve %s: %w", d.options.Socket, err)
+	case <-ctx.Done():
+	}
+	end(server)
+	return nil
+}
+
+func end(server *grpc.Server) {
+	timer := time.AfterFunc(stopGrace, server.Stop)
+	defer timer.Stop()
+	server.GracefulStop()
+}
+
+// listen makes the socket; the lock on the state directory is held, so that
+// what is in its place is of a daemon that has gone.
+func (d *daemon) listen() (net.Listener, error) {
+	o := d.options
+	if err := os.MkdirAll(filepath.Dir(o.Socket), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of the socket: %w", err)
+	}
+	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	l, err := net.Listen("unix", o.Socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Chown(o.Socket, 0, o.SocketGID), os.Chmod(o.Socket, o.SocketMode)); err != nil {
+		return nil, errors.Join(fmt.Errorf("set owner and mode of the socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// verbose is what `crictl info` shows.
+func (d *daemon) verbose() map[string]any {
+	return map[string]any{
+		"config": map[string]any{
+			"stateDir": d.options.State, "rootDir": d.options.Root, "cgroupDriver": d.cgroups.Driver(), "handlers": handlers,
+			"cniConfDir": d.options.CNI.ConfDir, "cniBinDirs": d.options.PluginDirs(),
+		},
+		"engine": d.code.Engine(),
+	}
+}
