@@ -183,7 +183,7 @@ func TestFailingNetworkPlugin(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(brokenNetwork), 0o644))
 	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
 	must(t, os.WriteFile(filepath.Join(bin, "fails"), []byte(failsPlugin), 0o755))
-	n := ownNode(t, nodeOptions{config: map[string]string{"cni-conf-dir": conf, "cni-bin-dir": bin}})
+	n := ownNode(t, nodeOptions{flags: map[string]string{"cni-conf-dir": conf, "cni-bin-dirs": bin}})
 	scope := leak.Scope{Daemon: n.PID(), Dirs: []string{n.Root(), n.State(), bin}}
 	before, err := leak.Take(scope)
 	must(t, err)

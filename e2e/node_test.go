@@ -21,9 +21,9 @@ import (
 const patience = 60 * time.Second
 
 type nodeOptions struct {
-	root   string            // of the server, when it is a special file system
-	config map[string]string // flags of the server
-	hosts  map[string]string // hosts.toml by registry
+	root  string            // of the server, when it is a special file system
+	flags map[string]string // of the server
+	hosts map[string]string // hosts.toml by registry
 }
 
 // node is a server with a registry. Safe for concurrent use by one test.
@@ -50,7 +50,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 		Binary:       filepath.Join(repository(), "bin", "cri-wasmer"),
 		Dir:          dir,
 		Root:         o.root,
-		Config:       o.config,
+		Flags:        o.flags,
 		Hosts:        o.hosts,
 		CgroupParent: "/" + isolate.Group() + "/default",
 	})

@@ -33,7 +33,7 @@ type Options struct {
 	// most 107 bytes.
 	Dir          string
 	Root         string            // default Dir/root
-	Config       map[string]string // further options by the name of their flag
+	Flags        map[string]string // further flags; the CNI configuration is an empty directory by default
 	Env          []string          // added to the environment
 	Hosts        map[string]string // registry host to the content of its hosts.toml
 	CgroupParent string
@@ -56,7 +56,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		o.Root = filepath.Join(o.Dir, "root")
 	}
 	d := &Daemon{options: o}
-	if err := d.writeHosts(); err != nil {
+	if err := d.writeConfig(); err != nil {
 		return nil, err
 	}
 	client, err := criclient.Dial(d.Socket())
@@ -107,16 +107,19 @@ func (d *Daemon) Command() []string {
 		"--socket", d.Socket(),
 		"--root", d.Root(),
 		"--state", d.State(),
-		"--registry-config-dir", d.HostsDir(),
+		"--config", d.configFile(),
+		"--image-certs-dirs", d.HostsDir(),
 	}
 	if d.options.CgroupParent != "" {
 		args = append(args, "--cgroup-parent", d.options.CgroupParent)
 	}
-	for flag, value := range d.options.Config {
+	for flag, value := range d.options.Flags {
 		args = append(args, "--"+flag, value)
 	}
 	return args
 }
+
+func (d *Daemon) configFile() string { return filepath.Join(d.options.Dir, "config.toml") }
 
 // Start starts the server again after Stop or Kill.
 func (d *Daemon) Start(ctx context.Context) error {
@@ -212,7 +215,16 @@ func (d *Daemon) RemoveAllPods(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (d *Daemon) writeHosts() error {
+// writeConfig keeps what the machine has in /etc away from the server.
+func (d *Daemon) writeConfig() error {
+	cni := filepath.Join(d.options.Dir, "cni")
+	if err := os.MkdirAll(cni, 0o755); err != nil {
+		return err
+	}
+	config := fmt.Sprintf("[cni]\nconf_dir = %q\n", cni)
+	if err := os.WriteFile(d.configFile(), []byte(config), 0o644); err != nil {
+		return err
+	}
 	for host, content := range d.options.Hosts {
 		if err := d.SetHosts(host, content); err != nil {
 			return err
