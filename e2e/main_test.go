@@ -39,6 +39,16 @@ func repository() string {
 	return dir
 }
 
+// serverBinary is the server to test: that of make build, or the one in the
+// directory that E2E_BIN names.
+func serverBinary() string {
+	dir := os.Getenv("E2E_BIN")
+	if dir == "" {
+		dir = filepath.Join(repository(), "bin")
+	}
+	return filepath.Join(dir, "cri-wasmer")
+}
+
 func guestDir() string { return filepath.Join(repository(), "build", "guests") }
 
 // buildGuests brings the guests up to date; that takes a moment only when they
@@ -67,7 +77,7 @@ func requireServer(t testing.TB) string {
 	if !isolate.Inside() {
 		t.Skip("needs root: pods are namespaces, mounts and control groups")
 	}
-	binary := filepath.Join(repository(), "bin", "cri-wasmer")
+	binary := serverBinary()
 	for _, file := range []string{binary, binary + "-worker"} {
 		if _, err := os.Stat(file); err != nil {
 			t.Skipf("needs %s: make build", strings.TrimPrefix(file, repository()+"/"))

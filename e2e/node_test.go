@@ -47,7 +47,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	server, err := daemon.Start(t.Context(), daemon.Options{
-		Binary:       filepath.Join(repository(), "bin", "cri-wasmer"),
+		Binary:       serverBinary(),
 		Dir:          dir,
 		Root:         o.root,
 		Flags:        o.flags,

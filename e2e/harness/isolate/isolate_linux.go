@@ -27,8 +27,8 @@ import (
 )
 
 const (
-	stageVariable = "CRI_WASMER_E2E_STAGE"
-	groupVariable = "CRI_WASMER_E2E_GROUP"
+	stageVariable = "E2E_STAGE"
+	groupVariable = "E2E_GROUP"
 	stageInit     = "init"
 	stageInside   = "inside"
 )
