@@ -118,7 +118,7 @@ $(OUT)/testsum: internal/ci/testsum/*.go
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
-	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r gofmt -l)"; \
+	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l)"; \
 	if [ -n "$$f" ]; then echo "gofmt -w is needed for:" $$f >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...

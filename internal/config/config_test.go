@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -119,6 +120,36 @@ func TestTheDefaultFileIsTheDefault(t *testing.T) {
 		if !strings.Contains(got.Sources[opt.Name()], "config.toml:") {
 			t.Errorf("%s is not in the default file", opt.Name())
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the table of options into docs/configuration.md")
+
+// TestTheDocumentationHasEveryOption compares what lies between two marks with
+// the table; `go test ./internal/config -update` writes it anew.
+func TestTheDocumentationHasEveryOption(t *testing.T) {
+	const file, begin, end = "../../docs/configuration.md", "<!-- options -->\n", "<!-- end of options -->\n"
+	var want bytes.Buffer
+	if err := WriteMarkdown(&want); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(doc), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s lacks the marks %q and %q", file, begin, end)
+	}
+	if got == want.String() {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s is not up to date: go test ./internal/config -update", file)
+	}
+	if err := os.WriteFile(file, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -47,3 +47,18 @@ func (c *Config) Write(w io.Writer) error {
 	_, err := io.WriteString(w, b.String())
 	return err
 }
+
+// WriteMarkdown writes the table of all options that docs/configuration.md has.
+func WriteMarkdown(w io.Writer) error {
+	b := &strings.Builder{}
+	b.WriteString("| option | default | |\n|---|---|---|\n")
+	o := defaults()
+	for _, opt := range table {
+		def := "`" + opt.value(&o).toml() + "`"
+		help := strings.ReplaceAll(opt.Help, "\n", " ")
+		help = strings.NewReplacer("|", "\\|", "*", "\\*", "HOST/hosts.toml", "`HOST/hosts.toml`").Replace(help)
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", opt.Name(), def, help)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
