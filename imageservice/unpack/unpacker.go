@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path"
@@ -164,11 +165,9 @@ func (u *unpacker) vacate(parent int, name, base string) error {
 		return err
 	}
 	defer sub.Close()
-	for d := range u.dirs {
-		if d == name || strings.HasPrefix(d, name+"/") {
-			delete(u.dirs, d)
-		}
-	}
+	below := func(d string) bool { return d == name || strings.HasPrefix(d, name+"/") }
+	maps.DeleteFunc(u.dirs, func(d string, _ []unix.Timespec) bool { return below(d) })
+	maps.DeleteFunc(u.implicit, func(d string, _ bool) bool { return below(d) })
 	return sub.RemoveAll(base)
 }
 
