@@ -48,13 +48,17 @@ func (r *result) set(err error) {
 }
 
 var children = map[string]func() result{
-	"trap":      func() result { return runModule(body(opUnreachable), nil) },
-	"return":    func() result { return runModule(body(), nil) },
-	"exit":      func() result { return runModule(callHost(7), func([]byte, []uint64) (uint64, bool) { return 0, true }) },
-	"panic":     func() result { return runModule(callHost(7), func([]byte, []uint64) (uint64, bool) { panic("a bug") }) },
-	"args":      func() result { return runModule(callHost(-1), func([]byte, []uint64) (uint64, bool) { return 0, false }) },
-	"overflow":  func() result { return runModule(body(opCall, 2), nil) },
-	"hostdeep":  func() result { return runModule(append(callHostCode(1), opCall, 2), func([]byte, []uint64) (uint64, bool) { return 0, false }) },
+	"trap":   func() result { return runModule(body(opUnreachable), nil) },
+	"return": func() result { return runModule(body(), nil) },
+	"exit":   func() result { return runModule(callHost(7), func([]byte, []uint64) (uint64, bool) { return 0, true }) },
+	"panic":  func() result { return runModule(callHost(7), func([]byte, []uint64) (uint64, bool) { panic("a bug") }) },
+	"args": func() result {
+		return runModule(callHost(-1), func([]byte, []uint64) (uint64, bool) { return 0, false })
+	},
+	"overflow": func() result { return runModule(body(opCall, 2), nil) },
+	"hostdeep": func() result {
+		return runModule(append(callHostCode(1), opCall, 2), func([]byte, []uint64) (uint64, bool) { return 0, false })
+	},
 	"manycalls": manyCalls,
 }
 

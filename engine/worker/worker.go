@@ -154,7 +154,6 @@ func (w *worker) watchSignals() {
 		if !ok {
 			return
 		}
-		w.host.stop()
 		w.leave(workerv1.ExitRecord{
 			Kind: workerv1.ExitSignal, Code: uint32(128 + int(sig)),
 			Message: fmt.Sprintf("stopped by %s", unix.SignalName(sig)),

@@ -1,0 +1,355 @@
+package hostsys
+
+import (
+	"math"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+)
+
+// maxIovs is the number of vectors in one call, IOV_MAX of Linux.
+const maxIovs = 1024
+
+// Iovs gives room for the vectors of one call; it is used again by the next.
+func (s *System) Iovs() *[maxIovs][]byte { return &s.iovs }
+
+// vectors makes iovecs of Linux on the caller's stack.
+func iovecs(dst *[16]unix.Iovec, bufs [][]byte) []unix.Iovec {
+	v := dst[:0]
+	for _, b := range bufs {
+		if len(b) == 0 {
+			continue
+		}
+		if len(v) == len(dst) {
+			break
+		}
+		v = append(v, unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))})
+	}
+	return v
+}
+
+const noOffset = math.MaxUint64
+
+// vector does readv, writev, preadv or pwritev. A call with more than 16
+// vectors moves a part, as the interface allows.
+func vector(trap, trapAt uintptr, fd int, bufs [][]byte, off uint64) (int, wasi.Errno) {
+	var room [16]unix.Iovec
+	v := iovecs(&room, bufs)
+	if len(v) == 0 {
+		v = room[:0]
+	}
+	for {
+		var n uintptr
+		var e unix.Errno
+		base := uintptr(unsafe.Pointer(&room))
+		if off == noOffset {
+			n, _, e = unix.Syscall(trap, uintptr(fd), base, uintptr(len(v)))
+		} else {
+			n, _, e = unix.Syscall6(trapAt, uintptr(fd), base, uintptr(len(v)), uintptr(off), 0, 0)
+		}
+		switch e {
+		case 0:
+			return int(n), 0
+		case unix.EINTR:
+			continue
+		}
+		return 0, wasi.ErrnoOf(e)
+	}
+}
+
+// FdRead reads at the file's position.
+func (s *System) FdRead(fd uint32, bufs [][]byte) (int, wasi.Errno) {
+	f, errno := s.with(fd, wasi.RightFdRead)
+	if errno != 0 {
+		return 0, errno
+	}
+	return f.read(bufs, noOffset)
+}
+
+// FdPread reads at an offset.
+func (s *System) FdPread(fd uint32, bufs [][]byte, off uint64) (int, wasi.Errno) {
+	f, errno := s.with(fd, wasi.RightFdRead)
+	if errno != 0 {
+		return 0, errno
+	}
+	if off > math.MaxInt64 {
+		return 0, wasi.EINVAL
+	}
+	return f.read(bufs, off)
+}
+
+func (f *file) read(bufs [][]byte, off uint64) (int, wasi.Errno) {
+	switch {
+	case f.kind == wasi.FiletypeDirectory:
+		return 0, wasi.EISDIR
+	case f.fd < 0 && off != noOffset:
+		return 0, wasi.ESPIPE
+	case f.fd < 0:
+		return 0, 0 // at its end
+	}
+	return vector(unix.SYS_READV, unix.SYS_PREADV, f.fd, bufs, off)
+}
+
+// FdWrite writes at the file's position.
+func (s *System) FdWrite(fd uint32, bufs [][]byte) (int, wasi.Errno) {
+	f, errno := s.with(fd, wasi.RightFdWrite)
+	if errno != 0 {
+		return 0, errno
+	}
+	return f.write(bufs, noOffset)
+}
+
+// FdPwrite writes at an offset.
+func (s *System) FdPwrite(fd uint32, bufs [][]byte, off uint64) (int, wasi.Errno) {
+	f, errno := s.with(fd, wasi.RightFdWrite)
+	if errno != 0 {
+		return 0, errno
+	}
+	if off > math.MaxInt64 {
+		return 0, wasi.EINVAL
+	}
+	return f.write(bufs, off)
+}
+
+func (f *file) write(bufs [][]byte, off uint64) (int, wasi.Errno) {
+	switch {
+	case f.kind == wasi.FiletypeDirectory:
+		return 0, wasi.EISDIR
+	case f.fd < 0 && off != noOffset:
+		return 0, wasi.ESPIPE
+	case f.writer != nil:
+		return f.writeStream(bufs)
+	case f.fd < 0:
+		return total(bufs), 0 // discarded
+	}
+	return vector(unix.SYS_WRITEV, unix.SYS_PWRITEV, f.fd, bufs, off)
+}
+
+func (f *file) writeStream(bufs [][]byte) (n int, errno wasi.Errno) {
+	for _, b := range bufs {
+		if len(b) == 0 {
+			continue
+		}
+		m, err := f.writer.Write(b)
+		n += m
+		if err != nil {
+			if n > 0 {
+				break
+			}
+			return 0, wasi.ErrnoOf(err)
+		}
+	}
+	return n, 0
+}
+
+func total(bufs [][]byte) (n int) {
+	for _, b := range bufs {
+		n += len(b)
+	}
+	return n
+}
+
+// FdSeek moves the file's position.
+func (s *System) FdSeek(fd uint32, offset int64, whence wasi.Whence) (uint64, wasi.Errno) {
+	right := wasi.RightFdSeek
+	if offset == 0 && whence == wasi.WhenceCur {
+		right = wasi.RightFdTell
+	}
+	f, errno := s.get(fd)
+	switch {
+	case errno != 0:
+		return 0, errno
+	case f.kind == wasi.FiletypeDirectory:
+		return 0, wasi.EBADF
+	case f.fd < 0 || f.kind == wasi.FiletypeCharacterDevice || f.sock != nil:
+		return 0, wasi.ESPIPE
+	case whence > wasi.WhenceEnd:
+		return 0, wasi.EINVAL
+	}
+	n, err := unix.Seek(f.fd, offset, int(whence))
+	if err == nil && f.rights&right == 0 {
+		return 0, wasi.ENOTCAPABLE
+	}
+	return uint64(n), wasi.ErrnoOf(err)
+}
+
+// FdAdvise is a hint.
+func (s *System) FdAdvise(fd uint32, off, n uint64, advice wasi.Advice) wasi.Errno {
+	f, errno := s.with(fd, wasi.RightFdAdvise)
+	switch {
+	case errno != 0:
+		return errno
+	case advice > wasi.AdviceNoreuse || off > math.MaxInt64 || n > math.MaxInt64:
+		return wasi.EINVAL
+	case f.kind == wasi.FiletypeDirectory:
+		return wasi.EBADF
+	}
+	linux := [...]int{unix.FADV_NORMAL, unix.FADV_SEQUENTIAL, unix.FADV_RANDOM, unix.FADV_WILLNEED, unix.FADV_DONTNEED, unix.FADV_NOREUSE}
+	return wasi.ErrnoOf(unix.Fadvise(f.fd, int64(off), int64(n), linux[advice]))
+}
+
+// FdAllocate makes sure that a range of the file has space on disk.
+func (s *System) FdAllocate(fd uint32, off, n uint64) wasi.Errno {
+	f, errno := s.with(fd, wasi.RightFdAllocate)
+	switch {
+	case errno != 0:
+		return errno
+	case off > math.MaxInt64 || n > math.MaxInt64 || n == 0:
+		return wasi.EINVAL
+	}
+	return wasi.ErrnoOf(unix.Fallocate(f.fd, 0, int64(off), int64(n)))
+}
+
+// FdSync writes the file to disk, with or without its times.
+func (s *System) FdSync(fd uint32, dataOnly bool) wasi.Errno {
+	right := wasi.RightFdSync
+	if dataOnly {
+		right = wasi.RightFdDatasync
+	}
+	f, errno := s.with(fd, right)
+	switch {
+	case errno != 0:
+		return errno
+	case f.fd < 0:
+		return wasi.EINVAL
+	case dataOnly:
+		return wasi.ErrnoOf(unix.Fdatasync(f.fd))
+	}
+	return wasi.ErrnoOf(unix.Fsync(f.fd))
+}
+
+// FdFdstat describes a descriptor.
+func (s *System) FdFdstat(fd uint32) (wasi.Fdstat, wasi.Errno) {
+	f, errno := s.get(fd)
+	if errno != 0 {
+		return wasi.Fdstat{}, errno
+	}
+	return wasi.Fdstat{Filetype: f.kind, Flags: f.flags, Rights: f.rights, RightsInheriting: f.inheriting}, 0
+}
+
+// FdFdstatSetFlags changes append and nonblock; Linux cannot change the others
+// of an open file.
+func (s *System) FdFdstatSetFlags(fd uint32, flags wasi.Fdflags) wasi.Errno {
+	f, errno := s.with(fd, wasi.RightFdFdstatSetFlags)
+	if errno != 0 {
+		return errno
+	}
+	const sync = wasi.FdflagsDsync | wasi.FdflagsRsync | wasi.FdflagsSync
+	switch {
+	case flags&^wasi.FdflagsAll != 0:
+		return wasi.EINVAL
+	case flags&sync != f.flags&sync:
+		return wasi.ENOTSUP
+	case f.fd < 0:
+		f.flags = flags
+		return 0
+	}
+	old, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
+	if err != nil {
+		return wasi.ErrnoOf(err)
+	}
+	want := old &^ (unix.O_APPEND | unix.O_NONBLOCK)
+	if flags&wasi.FdflagsAppend != 0 {
+		want |= unix.O_APPEND
+	}
+	if flags&wasi.FdflagsNonblock != 0 {
+		want |= unix.O_NONBLOCK
+	}
+	if _, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, want); err != nil {
+		return wasi.ErrnoOf(err)
+	}
+	f.flags = flags
+	return 0
+}
+
+// FdFdstatSetRights gives rights up; none come back.
+func (s *System) FdFdstatSetRights(fd uint32, rights, inheriting wasi.Rights) wasi.Errno {
+	f, errno := s.get(fd)
+	if errno != 0 {
+		return errno
+	}
+	if rights&^f.rights != 0 || inheriting&^f.inheriting != 0 {
+		return wasi.ENOTCAPABLE
+	}
+	f.rights, f.inheriting = rights, inheriting
+	return 0
+}
+
+// FdFilestat describes the open file.
+func (s *System) FdFilestat(fd uint32) (wasi.Filestat, wasi.Errno) {
+	f, errno := s.with(fd, wasi.RightFdFilestatGet)
+	if errno != 0 {
+		return wasi.Filestat{}, errno
+	}
+	if f.fd < 0 {
+		return wasi.Filestat{Filetype: f.kind, Nlink: 1}, 0
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return wasi.Filestat{}, wasi.ErrnoOf(err)
+	}
+	fs := filestat(&st)
+	fs.Filetype = f.kind
+	return fs, 0
+}
+
+func filestat(st *unix.Stat_t) wasi.Filestat {
+	return wasi.Filestat{
+		Dev: st.Dev, Ino: st.Ino, Filetype: filetype(st.Mode), Nlink: uint64(st.Nlink), Size: uint64(st.Size),
+		Atim: nanos(st.Atim), Mtim: nanos(st.Mtim), Ctim: nanos(st.Ctim),
+	}
+}
+
+func nanos(t unix.Timespec) uint64 { return uint64(t.Sec)*1e9 + uint64(t.Nsec) }
+
+// FdFilestatSetSize cuts or grows the file.
+func (s *System) FdFilestatSetSize(fd uint32, size uint64) wasi.Errno {
+	f, errno := s.with(fd, wasi.RightFdFilestatSetSize)
+	switch {
+	case errno != 0:
+		return errno
+	case size > math.MaxInt64:
+		return wasi.EINVAL
+	}
+	return wasi.ErrnoOf(unix.Ftruncate(f.fd, int64(size)))
+}
+
+// FdFilestatSetTimes sets the times of the open file.
+func (s *System) FdFilestatSetTimes(fd uint32, atim, mtim uint64, flags wasi.Fstflags) wasi.Errno {
+	f, errno := s.with(fd, wasi.RightFdFilestatSetTimes)
+	if errno != 0 {
+		return errno
+	}
+	times, errno := timespecs(atim, mtim, flags)
+	if errno != 0 {
+		return errno
+	}
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(f.fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
+	if e != 0 {
+		return wasi.ErrnoOf(e)
+	}
+	return 0
+}
+
+// timespecs checks the flags: a time is set to a value or to now, not both.
+func timespecs(atim, mtim uint64, flags wasi.Fstflags) (t [2]unix.Timespec, errno wasi.Errno) {
+	const bothA, bothM = wasi.FstflagsAtim | wasi.FstflagsAtimNow, wasi.FstflagsMtim | wasi.FstflagsMtimNow
+	if flags&^wasi.FstflagsAll != 0 || flags&bothA == bothA || flags&bothM == bothM {
+		return t, wasi.EINVAL
+	}
+	t[0] = timespec(atim, flags&wasi.FstflagsAtim != 0, flags&wasi.FstflagsAtimNow != 0)
+	t[1] = timespec(mtim, flags&wasi.FstflagsMtim != 0, flags&wasi.FstflagsMtimNow != 0)
+	return t, 0
+}
+
+func timespec(ns uint64, set, now bool) unix.Timespec {
+	switch {
+	case set:
+		return unix.Timespec{Sec: int64(ns / 1e9), Nsec: int64(ns % 1e9)}
+	case now:
+		return unix.Timespec{Nsec: unix.UTIME_NOW}
+	}
+	return unix.Timespec{Nsec: unix.UTIME_OMIT}
+}

@@ -1,0 +1,401 @@
+package hostsys
+
+import (
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+)
+
+// resolveFlags keep a path beneath the directory it starts from.
+func (f *file) resolveFlags() uint64 {
+	if f.isRoot {
+		return unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	}
+	return unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS
+}
+
+// openat opens a path beneath a directory.
+func (f *file) openat(path string, flags int, mode uint32) (int, wasi.Errno) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: uint64(mode), Resolve: f.resolveFlags()}
+	for {
+		fd, err := unix.Openat2(f.fd, path, &how)
+		switch err {
+		case nil:
+			return fd, 0
+		case unix.EINTR, unix.EAGAIN: // a rename raced with the resolution
+			continue
+		case unix.EXDEV: // the path leaves the directory
+			return -1, wasi.EPERM
+		}
+		return -1, wasi.ErrnoOf(err)
+	}
+}
+
+// dirOf finds a directory that holds a right, for a path that starts there.
+func (s *System) dirOf(fd uint32, right wasi.Rights, path string) (*file, wasi.Errno) {
+	f, errno := s.get(fd)
+	switch {
+	case errno != 0:
+		return nil, errno
+	case f.kind != wasi.FiletypeDirectory:
+		return nil, wasi.ENOTDIR
+	case f.rights&right != right:
+		return nil, wasi.ENOTCAPABLE
+	case path == "":
+		return nil, wasi.ENOENT
+	case strings.IndexByte(path, 0) >= 0:
+		return nil, wasi.EINVAL
+	case path[0] == '/' && !f.isRoot:
+		return nil, wasi.EPERM
+	}
+	return f, 0
+}
+
+// parent opens the directory that holds the last part of a path, which is not
+// resolved. The part keeps a trailing slash, which has a meaning to the
+// kernel.
+func (f *file) parent(path string) (fd int, last string, closeFD bool, errno wasi.Errno) {
+	trimmed := strings.TrimRight(path, "/")
+	if trimmed == "" { // the root of the tree
+		return f.fd, ".", false, 0
+	}
+	i := strings.LastIndexByte(trimmed, '/')
+	last = path[i+1:]
+	if name := trimmed[i+1:]; name == ".." || name == "." { // resolve it: the kernel must see that it stays beneath
+		fd, errno = f.openat(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+		return fd, ".", true, errno
+	}
+	if i < 0 {
+		return f.fd, last, false, 0
+	}
+	fd, errno = f.openat(path[:i+1], unix.O_PATH|unix.O_DIRECTORY, 0)
+	return fd, last, true, errno
+}
+
+// inParent runs a call on the last part of a path and its directory.
+func (f *file) inParent(path string, call func(dir int, last string) error) wasi.Errno {
+	dir, last, opened, errno := f.parent(path)
+	if errno != 0 {
+		return errno
+	}
+	if opened {
+		defer unix.Close(dir)
+	}
+	return wasi.ErrnoOf(call(dir, last))
+}
+
+// PathOpen opens a file or directory. Rights of 0 mean: all that the directory
+// may give.
+func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflags wasi.Oflags, rights, inheriting wasi.Rights, flags wasi.Fdflags) (uint32, wasi.Errno) {
+	dir, errno := s.dirOf(fd, wasi.RightPathOpen, path)
+	switch {
+	case errno != 0:
+		return 0, errno
+	case oflags&^wasi.OflagsAll != 0 || flags&^wasi.FdflagsAll != 0:
+		return 0, wasi.EINVAL
+	case oflags&wasi.OflagsCreat != 0 && dir.rights&wasi.RightPathCreateFile == 0:
+		return 0, wasi.ENOTCAPABLE
+	case oflags&wasi.OflagsTrunc != 0 && dir.rights&wasi.RightPathFilestatSetSize == 0:
+		return 0, wasi.ENOTCAPABLE
+	case oflags&(wasi.OflagsCreat|wasi.OflagsDirectory) == wasi.OflagsCreat|wasi.OflagsDirectory:
+		return 0, wasi.EINVAL
+	case s.full():
+		return 0, wasi.EMFILE
+	}
+	if rights == 0 {
+		rights = dir.inheriting
+	}
+	mode, errno := openMode(rights&dir.inheriting, oflags, flags, lookup)
+	if errno != 0 {
+		return 0, errno
+	}
+	host, errno := dir.openFile(path, mode, oflags)
+	if errno != 0 {
+		return 0, errno
+	}
+	return s.adopt(host, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
+}
+
+// openMode turns what the guest wants into flags of open(2).
+func openMode(rights wasi.Rights, oflags wasi.Oflags, flags wasi.Fdflags, lookup wasi.Lookupflags) (int, wasi.Errno) {
+	const writes = wasi.RightFdWrite | wasi.RightFdAllocate | wasi.RightFdFilestatSetSize
+	mode := unix.O_RDONLY
+	switch {
+	case oflags&wasi.OflagsDirectory != 0:
+	case rights&writes != 0 && rights&(wasi.RightFdRead|wasi.RightFdReaddir) != 0:
+		mode = unix.O_RDWR
+	case rights&writes != 0:
+		mode = unix.O_WRONLY
+	}
+	if oflags&wasi.OflagsCreat != 0 {
+		mode |= unix.O_CREAT
+	}
+	if oflags&wasi.OflagsDirectory != 0 {
+		mode |= unix.O_DIRECTORY
+	}
+	if oflags&wasi.OflagsExcl != 0 {
+		mode |= unix.O_EXCL
+	}
+	if oflags&wasi.OflagsTrunc != 0 {
+		mode |= unix.O_TRUNC
+	}
+	if lookup&wasi.LookupSymlinkFollow == 0 {
+		mode |= unix.O_NOFOLLOW
+	}
+	for _, f := range []struct {
+		wasi  wasi.Fdflags
+		linux int
+	}{
+		{wasi.FdflagsAppend, unix.O_APPEND}, {wasi.FdflagsDsync, unix.O_DSYNC}, {wasi.FdflagsNonblock, unix.O_NONBLOCK},
+		{wasi.FdflagsRsync, unix.O_RSYNC}, {wasi.FdflagsSync, unix.O_SYNC},
+	} {
+		if flags&f.wasi != 0 {
+			mode |= f.linux
+		}
+	}
+	return mode | unix.O_NOCTTY, 0
+}
+
+// openFile opens with the mode that was asked for, and read-only where it is a
+// directory or where writing was a wish that came with "all rights".
+func (f *file) openFile(path string, mode int, oflags wasi.Oflags) (int, wasi.Errno) {
+	if f.readonly && mode&(unix.O_CREAT|unix.O_TRUNC) != 0 {
+		return -1, wasi.EROFS
+	}
+	if f.readonly {
+		mode = mode&^unix.O_ACCMODE | unix.O_RDONLY
+	}
+	const perm = 0o666
+	host, errno := f.openat(path, mode, permIf(mode, perm))
+	access := mode & unix.O_ACCMODE
+	if access == unix.O_RDONLY || errno == 0 {
+		return host, errno
+	}
+	plain := mode&(unix.O_CREAT|unix.O_TRUNC|unix.O_EXCL) == 0
+	switch {
+	case errno == wasi.EISDIR && plain:
+		return f.openat(path, mode&^unix.O_ACCMODE|unix.O_DIRECTORY, 0)
+	case (errno == wasi.EACCES || errno == wasi.EROFS) && access == unix.O_RDWR && plain:
+		if h, e := f.openat(path, mode&^unix.O_ACCMODE, 0); e == 0 {
+			return h, 0
+		}
+	}
+	return host, errno
+}
+
+// permIf gives the mode only where openat2 accepts one.
+func permIf(mode int, perm uint32) uint32 {
+	if mode&unix.O_CREAT != 0 {
+		return perm
+	}
+	return 0
+}
+
+// adopt makes a descriptor of a host file that was just opened beneath dir.
+func (s *System) adopt(host int, dir *file, rights, inheriting wasi.Rights, flags wasi.Fdflags, mode int) (uint32, wasi.Errno) {
+	kind, err := kindOf(host)
+	if err != nil {
+		unix.Close(host)
+		return 0, wasi.ErrnoOf(err)
+	}
+	f := &file{fd: host, kind: kind, flags: flags, isRoot: dir.isRoot, readonly: dir.readonly}
+	if kind == wasi.FiletypeDirectory {
+		f.isRoot = false // beneath it, not beneath the root: ".." of a directory must be able to end there
+		f.rights, f.inheriting = rights&wasi.RightsDirectory, inheriting
+		if inheriting == 0 {
+			f.inheriting = dir.inheriting
+		}
+	} else {
+		f.rights, f.inheriting = rights&wasi.RightsFile, inheriting&wasi.RightsFile
+		access, err := unix.FcntlInt(uintptr(host), unix.F_GETFL, 0)
+		if err == nil {
+			f.rights &^= lacking(access & unix.O_ACCMODE)
+		}
+	}
+	n, errno := s.insert(f)
+	if errno != 0 {
+		f.close()
+	}
+	return n, errno
+}
+
+// lacking are the rights that a mode of opening cannot give.
+func lacking(access int) wasi.Rights {
+	switch access {
+	case unix.O_RDONLY:
+		return wasi.RightFdWrite | wasi.RightFdAllocate | wasi.RightFdFilestatSetSize
+	case unix.O_WRONLY:
+		return wasi.RightFdRead
+	}
+	return 0
+}
+
+// PathFilestat describes what a path leads to.
+func (s *System) PathFilestat(fd uint32, lookup wasi.Lookupflags, path string) (wasi.Filestat, wasi.Errno) {
+	dir, errno := s.dirOf(fd, wasi.RightPathFilestatGet, path)
+	if errno != 0 {
+		return wasi.Filestat{}, errno
+	}
+	host, errno := dir.openat(path, pathFlags(lookup), 0)
+	if errno != 0 {
+		return wasi.Filestat{}, errno
+	}
+	defer unix.Close(host)
+	var st unix.Stat_t
+	if err := unix.Fstat(host, &st); err != nil {
+		return wasi.Filestat{}, wasi.ErrnoOf(err)
+	}
+	return filestat(&st), 0
+}
+
+func pathFlags(lookup wasi.Lookupflags) int {
+	if lookup&wasi.LookupSymlinkFollow != 0 {
+		return unix.O_PATH
+	}
+	return unix.O_PATH | unix.O_NOFOLLOW
+}
+
+// PathFilestatSetTimes sets the times of what a path leads to.
+func (s *System) PathFilestatSetTimes(fd uint32, lookup wasi.Lookupflags, path string, atim, mtim uint64, flags wasi.Fstflags) wasi.Errno {
+	dir, errno := s.dirOf(fd, wasi.RightPathFilestatSetTimes, path)
+	if errno != 0 {
+		return errno
+	}
+	times, errno := timespecs(atim, mtim, flags)
+	if errno != 0 {
+		return errno
+	}
+	if dir.readonly {
+		return wasi.EROFS
+	}
+	host, errno := dir.openat(path, pathFlags(lookup), 0)
+	if errno != 0 {
+		return errno
+	}
+	defer unix.Close(host)
+	empty := [1]byte{}
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(host), uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(&times)), unix.AT_EMPTY_PATH, 0, 0)
+	if e != 0 {
+		return wasi.ErrnoOf(e)
+	}
+	return 0
+}
+
+// change is dirOf for calls that change the tree.
+func (s *System) change(fd uint32, right wasi.Rights, path string) (*file, wasi.Errno) {
+	dir, errno := s.dirOf(fd, right, path)
+	if errno == 0 && dir.readonly {
+		return nil, wasi.EROFS
+	}
+	return dir, errno
+}
+
+// PathCreateDirectory makes a directory.
+func (s *System) PathCreateDirectory(fd uint32, path string) wasi.Errno {
+	dir, errno := s.change(fd, wasi.RightPathCreateDirectory, path)
+	if errno != 0 {
+		return errno
+	}
+	return dir.inParent(path, func(d int, last string) error { return unix.Mkdirat(d, last, 0o777) })
+}
+
+// PathRemoveDirectory removes an empty directory.
+func (s *System) PathRemoveDirectory(fd uint32, path string) wasi.Errno {
+	dir, errno := s.change(fd, wasi.RightPathRemoveDirectory, path)
+	if errno != 0 {
+		return errno
+	}
+	return dir.inParent(path, func(d int, last string) error { return unix.Unlinkat(d, last, unix.AT_REMOVEDIR) })
+}
+
+// PathUnlinkFile removes a file.
+func (s *System) PathUnlinkFile(fd uint32, path string) wasi.Errno {
+	dir, errno := s.change(fd, wasi.RightPathUnlinkFile, path)
+	if errno != 0 {
+		return errno
+	}
+	return dir.inParent(path, func(d int, last string) error { return unix.Unlinkat(d, last, 0) })
+}
+
+// PathRename moves a file or directory.
+func (s *System) PathRename(fd uint32, path string, toFD uint32, to string) wasi.Errno {
+	from, errno := s.change(fd, wasi.RightPathRenameSource, path)
+	if errno != 0 {
+		return errno
+	}
+	target, errno := s.change(toFD, wasi.RightPathRenameTarget, to)
+	if errno != 0 {
+		return errno
+	}
+	return from.inParent(path, func(d int, last string) error {
+		return goError(target.inParent(to, func(d2 int, last2 string) error { return unix.Renameat2(d, last, d2, last2, 0) }))
+	})
+}
+
+// goError carries an errno through a function that gives a Go error.
+func goError(e wasi.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	if l := e.Linux(); l != 0 {
+		return l
+	}
+	return unix.EIO
+}
+
+// PathLink makes a hard link. Links are never followed: the field's hosts
+// differ there, and a link to what a link leads to is a way out.
+func (s *System) PathLink(fd uint32, lookup wasi.Lookupflags, path string, toFD uint32, to string) wasi.Errno {
+	from, errno := s.change(fd, wasi.RightPathLinkSource, path)
+	if errno != 0 {
+		return errno
+	}
+	target, errno := s.change(toFD, wasi.RightPathLinkTarget, to)
+	if errno != 0 {
+		return errno
+	}
+	if lookup&wasi.LookupSymlinkFollow != 0 {
+		return wasi.EINVAL
+	}
+	return from.inParent(path, func(d int, last string) error {
+		return goError(target.inParent(to, func(d2 int, last2 string) error { return unix.Linkat(d, last, d2, last2, 0) }))
+	})
+}
+
+// PathSymlink makes a symbolic link. An absolute target is refused, as by every
+// other host: it would mean another file outside of WASI.
+func (s *System) PathSymlink(target string, fd uint32, path string) wasi.Errno {
+	dir, errno := s.change(fd, wasi.RightPathSymlink, path)
+	switch {
+	case errno != 0:
+		return errno
+	case target == "":
+		return wasi.ENOENT
+	case strings.IndexByte(target, 0) >= 0:
+		return wasi.EINVAL
+	case target[0] == '/':
+		return wasi.EPERM
+	}
+	return dir.inParent(path, func(d int, last string) error { return unix.Symlinkat(target, d, last) })
+}
+
+// PathReadlink reads a symbolic link into buf, cut to its length.
+func (s *System) PathReadlink(fd uint32, path string, buf []byte) (int, wasi.Errno) {
+	dir, errno := s.dirOf(fd, wasi.RightPathReadlink, path)
+	if errno != 0 {
+		return 0, errno
+	}
+	if len(buf) == 0 { // the kernel refuses what the interface allows
+		_, errno := s.PathFilestat(fd, 0, path)
+		return 0, errno
+	}
+	var n int
+	errno = dir.inParent(path, func(d int, last string) (err error) {
+		n, err = unix.Readlinkat(d, last, buf)
+		return err
+	})
+	return n, errno
+}

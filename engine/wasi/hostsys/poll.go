@@ -1,0 +1,251 @@
+package hostsys
+
+import (
+	"math"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+)
+
+// pollState is what poll_oneoff uses again from call to call.
+type pollState struct {
+	fds   []unix.PollFd
+	index []int // of the subscription behind each of fds
+}
+
+// Poll waits until one subscription is due, and gives the events of all that
+// are to emit. A clock is never due early.
+func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errno {
+	now := [len(clocks)]uint64{}
+	known := [len(clocks)]bool{}
+	n := s.immediate(subs, emit)
+	wait, hasClock := uint64(math.MaxUint64), false
+	for i := range subs {
+		sub := &subs[i]
+		if sub.Type != wasi.EventClock || uint64(sub.Clock) >= uint64(len(clocks)) {
+			continue
+		}
+		if !known[sub.Clock] {
+			t, errno := s.ClockTime(sub.Clock)
+			if errno != 0 {
+				return errno
+			}
+			now[sub.Clock], known[sub.Clock] = t, true
+		}
+		hasClock = true
+		wait = min(wait, remaining(sub, now[sub.Clock]))
+	}
+	if n > 0 {
+		wait = 0
+	}
+	if n == 0 && !hasClock && len(s.poll.fds) == 0 {
+		return wasi.EINVAL // nothing could ever happen
+	}
+	return s.await(subs, now, wait, n, emit)
+}
+
+// remaining is the time until a clock subscription is due, seen from now.
+func remaining(sub *wasi.Subscription, now uint64) uint64 {
+	switch {
+	case !sub.Absolute:
+		return sub.Timeout
+	case sub.Timeout > now:
+		return sub.Timeout - now
+	}
+	return 0
+}
+
+// immediate emits what is due without waiting, errors among it, and collects
+// the descriptors that must be polled.
+func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n int) {
+	s.poll.fds, s.poll.index = s.poll.fds[:0], s.poll.index[:0]
+	for i := range subs {
+		sub := &subs[i]
+		e := wasi.Event{Userdata: sub.Userdata, Type: sub.Type}
+		if sub.Type == wasi.EventClock {
+			if uint64(sub.Clock) >= uint64(len(clocks)) {
+				e.Errno = wasi.EINVAL
+				emit(e)
+				n++
+			}
+			continue
+		}
+		f, errno := s.with(sub.FD, wasi.RightPollFdReadwrite)
+		switch {
+		case errno == wasi.ENOTCAPABLE || (errno == 0 && f.kind == wasi.FiletypeDirectory):
+			e.Errno = wasi.EBADF
+			if errno != 0 {
+				e.Errno = errno
+			}
+		case errno != 0:
+			e.Errno = errno
+		case f.fd < 0:
+			e.NBytes = 0
+		case f.kind == wasi.FiletypeRegularFile:
+			e.NBytes = f.left(sub.Type)
+		default:
+			s.poll.fds = append(s.poll.fds, unix.PollFd{Fd: int32(f.fd), Events: pollEvents(sub.Type)})
+			s.poll.index = append(s.poll.index, i)
+			continue
+		}
+		emit(e)
+		n++
+	}
+	return n
+}
+
+// left is how much of a regular file is behind its position.
+func (f *file) left(t wasi.Eventtype) uint64 {
+	if t != wasi.EventFdRead {
+		return 1
+	}
+	at, err := unix.Seek(f.fd, 0, unix.SEEK_CUR)
+	var st unix.Stat_t
+	if err != nil || unix.Fstat(f.fd, &st) != nil || st.Size <= at {
+		return 0
+	}
+	return uint64(st.Size - at)
+}
+
+func pollEvents(t wasi.Eventtype) int16 {
+	if t == wasi.EventFdRead {
+		return unix.POLLIN
+	}
+	return unix.POLLOUT
+}
+
+// await polls until a descriptor is ready or the shortest clock is due. emitted
+// events are there already.
+func (s *System) await(subs []wasi.Subscription, now [len(clocks)]uint64, wait uint64, emitted int, emit func(wasi.Event)) wasi.Errno {
+	start, errno := s.ClockTime(wasi.ClockMonotonic)
+	if errno != 0 {
+		return errno
+	}
+	left := wait
+	for {
+		ready, errno := s.ppoll(left)
+		if errno != 0 {
+			return errno
+		}
+		t, errno := s.ClockTime(wasi.ClockMonotonic)
+		if errno != 0 {
+			return errno
+		}
+		elapsed := t - start
+		if ready > 0 {
+			emitted += s.emitReady(subs, emit)
+		}
+		emitted += s.emitClocks(subs, now, elapsed, emit)
+		if emitted > 0 {
+			return 0
+		}
+		left = uint64(math.MaxUint64) // interrupted, or a clock that runs slower than this one
+		if wait != math.MaxUint64 {
+			left = max(wait, elapsed) - elapsed
+			left = max(left, s.shortest(subs))
+		}
+	}
+}
+
+// shortest is the least time that is left for any clock, at least a moment.
+func (s *System) shortest(subs []wasi.Subscription) uint64 {
+	const moment = 1000
+	least := uint64(math.MaxUint64)
+	for i := range subs {
+		sub := &subs[i]
+		if sub.Type != wasi.EventClock || !sub.Absolute {
+			continue
+		}
+		if t, errno := s.ClockTime(sub.Clock); errno == 0 {
+			least = min(least, remaining(sub, t))
+		}
+	}
+	if least == math.MaxUint64 {
+		return moment
+	}
+	return max(least, moment)
+}
+
+// ppoll waits for at most so many nanoseconds. An interruption is no event.
+func (s *System) ppoll(ns uint64) (int, wasi.Errno) {
+	var ts *unix.Timespec
+	if ns != math.MaxUint64 {
+		ns = min(ns, math.MaxInt64)
+		ts = &unix.Timespec{Sec: int64(ns / 1e9), Nsec: int64(ns % 1e9)}
+	}
+	n, _, e := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(s.poll.fds))), uintptr(len(s.poll.fds)),
+		uintptr(unsafe.Pointer(ts)), 0, 0, 0)
+	switch e {
+	case 0:
+		return int(n), 0
+	case unix.EINTR:
+		return 0, 0
+	}
+	return 0, wasi.ErrnoOf(e)
+}
+
+func (s *System) emitReady(subs []wasi.Subscription, emit func(wasi.Event)) (n int) {
+	for i, p := range s.poll.fds {
+		if p.Revents == 0 {
+			continue
+		}
+		sub := &subs[s.poll.index[i]]
+		e := wasi.Event{Userdata: sub.Userdata, Type: sub.Type, NBytes: 1}
+		switch {
+		case p.Revents&unix.POLLNVAL != 0:
+			e.Errno = wasi.EBADF
+		case p.Revents&unix.POLLERR != 0 && sub.Type == wasi.EventFdWrite:
+			e.Flags, e.NBytes = wasi.EventHangup, 0
+		case p.Revents&unix.POLLHUP != 0:
+			e.Flags, e.NBytes = wasi.EventHangup, pending(p.Fd)
+		case sub.Type == wasi.EventFdRead:
+			e.NBytes = pending(p.Fd)
+		}
+		emit(e)
+		n++
+	}
+	return n
+}
+
+// pending is how much can be read at once.
+func pending(fd int32) uint64 {
+	n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return uint64(n)
+}
+
+// emitClocks emits the clocks that are due: a relative one by the time that has
+// passed, an absolute one by its clock.
+func (s *System) emitClocks(subs []wasi.Subscription, start [len(clocks)]uint64, elapsed uint64, emit func(wasi.Event)) (n int) {
+	for i := range subs {
+		sub := &subs[i]
+		if sub.Type != wasi.EventClock || uint64(sub.Clock) >= uint64(len(clocks)) {
+			continue
+		}
+		if !s.due(sub, start[sub.Clock], elapsed) {
+			continue
+		}
+		emit(wasi.Event{Userdata: sub.Userdata, Type: wasi.EventClock})
+		n++
+	}
+	return n
+}
+
+func (s *System) due(sub *wasi.Subscription, start, elapsed uint64) bool {
+	cpu := sub.Clock == wasi.ClockProcessCPU || sub.Clock == wasi.ClockThreadCPU
+	if !sub.Absolute && !cpu {
+		return elapsed >= sub.Timeout
+	}
+	t, errno := s.ClockTime(sub.Clock)
+	if errno != 0 {
+		return false
+	}
+	if sub.Absolute {
+		return t >= sub.Timeout
+	}
+	return elapsed >= sub.Timeout || t-start >= sub.Timeout // a sleeping guest's CPU clock stands still
+}

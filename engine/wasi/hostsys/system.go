@@ -1,0 +1,241 @@
+// Package hostsys is the system behind a guest's WASI calls, on Linux.
+//
+// A System is a table of descriptors over host files. Paths are resolved by the
+// kernel beneath the directory that they start from (openat2 with
+// RESOLVE_IN_ROOT for the root filesystem, RESOLVE_BENEATH elsewhere), so that
+// no check of strings stands between a guest and the host. The guest is
+// single-threaded: a System is not safe for concurrent use.
+package hostsys
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+)
+
+// DefaultMaxFiles bounds the open descriptors of a guest.
+const DefaultMaxFiles = 65536
+
+// Writer takes what a guest writes to a stream that is no host file.
+type Writer interface{ Write(p []byte) (int, error) }
+
+// Stream is a standard stream: a host descriptor, or a Writer, or nothing.
+type Stream struct {
+	FD     int // used when Writer is nil; negative: at end of file, or discarded
+	Writer Writer
+}
+
+// Null is at end of file and discards.
+var Null = Stream{FD: -1}
+
+// Preopen is a directory that the guest finds open.
+type Preopen struct {
+	Name     string // as the guest knows it
+	FD       int    // owned by the System
+	IsRoot   bool   // absolute links and ".." stay inside, as in a chroot
+	Readonly bool
+}
+
+// Config says what a guest starts with.
+type Config struct {
+	Args, Env             [][]byte
+	Stdin, Stdout, Stderr Stream
+	Preopens              []Preopen
+	Listeners             []int // sockets, behind the preopens
+	MaxFiles              int   // 0: DefaultMaxFiles
+}
+
+// System is a guest's view of the host.
+type System struct {
+	Args, Env [][]byte
+
+	table []*file // by descriptor; nil where closed
+	open  int
+	max   int
+	poll  pollState
+	iovs  [maxIovs][]byte // of the vector call under way
+}
+
+// file is an open descriptor.
+type file struct {
+	fd         int // on the host; -1: none
+	kind       wasi.Filetype
+	flags      wasi.Fdflags // as the guest set them
+	rights     wasi.Rights
+	inheriting wasi.Rights
+	writer     Writer
+	preopen    string // name; only with isPreopen
+	isPreopen  bool
+	isRoot     bool
+	readonly   bool
+	dir        *listing // of fd_readdir
+	sock       *socket
+}
+
+// New takes ownership of the descriptors of preopens and listeners.
+func New(c Config) (*System, error) {
+	s := &System{Args: c.Args, Env: c.Env, max: c.MaxFiles}
+	if s.max <= 0 {
+		s.max = DefaultMaxFiles
+	}
+	streams := []struct {
+		Stream
+		rights wasi.Rights
+	}{{c.Stdin, wasi.RightFdRead}, {c.Stdout, wasi.RightFdWrite}, {c.Stderr, wasi.RightFdWrite}}
+	for _, st := range streams {
+		s.table = append(s.table, newStream(st.Stream, st.rights))
+	}
+	for _, p := range c.Preopens {
+		s.table = append(s.table, &file{
+			fd: p.FD, kind: wasi.FiletypeDirectory, rights: wasi.RightsDirectory, inheriting: wasi.RightsDirectory | wasi.RightsFile,
+			preopen: p.Name, isPreopen: true, isRoot: p.IsRoot, readonly: p.Readonly,
+		})
+	}
+	for _, fd := range c.Listeners {
+		kind, err := kindOf(fd)
+		if err != nil {
+			return nil, fmt.Errorf("listener %d: %w", fd, err)
+		}
+		s.table = append(s.table, &file{fd: fd, kind: kind, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket, sock: &socket{}})
+	}
+	s.open = len(s.table)
+	return s, nil
+}
+
+func newStream(st Stream, right wasi.Rights) *file {
+	f := &file{fd: -1, kind: wasi.FiletypeUnknown, writer: st.Writer}
+	f.rights = right | wasi.RightFdFdstatSetFlags | wasi.RightFdFilestatGet | wasi.RightPollFdReadwrite
+	if st.Writer == nil && st.FD >= 0 {
+		f.fd = st.FD
+		if kind, err := kindOf(st.FD); err == nil {
+			f.kind = kind
+		}
+		if f.kind == wasi.FiletypeRegularFile {
+			f.rights |= wasi.RightFdSeek | wasi.RightFdTell
+		}
+	}
+	return f
+}
+
+func kindOf(fd int) (wasi.Filetype, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		return socketKind(fd), nil
+	}
+	return filetype(st.Mode), nil
+}
+
+func filetype(mode uint32) wasi.Filetype {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		return wasi.FiletypeBlockDevice
+	case unix.S_IFCHR:
+		return wasi.FiletypeCharacterDevice
+	case unix.S_IFDIR:
+		return wasi.FiletypeDirectory
+	case unix.S_IFREG:
+		return wasi.FiletypeRegularFile
+	case unix.S_IFLNK:
+		return wasi.FiletypeSymbolicLink
+	case unix.S_IFSOCK:
+		return wasi.FiletypeSocketStream
+	}
+	return wasi.FiletypeUnknown
+}
+
+// get finds a descriptor.
+func (s *System) get(fd uint32) (*file, wasi.Errno) {
+	if uint64(fd) >= uint64(len(s.table)) || s.table[fd] == nil {
+		return nil, wasi.EBADF
+	}
+	return s.table[fd], 0
+}
+
+// with finds a descriptor that holds a right.
+func (s *System) with(fd uint32, right wasi.Rights) (*file, wasi.Errno) {
+	f, errno := s.get(fd)
+	if errno != 0 {
+		return nil, errno
+	}
+	if f.rights&right != right {
+		return nil, wasi.ENOTCAPABLE
+	}
+	return f, 0
+}
+
+// insert gives a file the lowest free number.
+func (s *System) insert(f *file) (uint32, wasi.Errno) {
+	if s.open >= s.max {
+		return 0, wasi.EMFILE
+	}
+	s.open++
+	if s.open <= len(s.table) { // there is a hole
+		for i, old := range s.table {
+			if old == nil {
+				s.table[i] = f
+				return uint32(i), 0
+			}
+		}
+	}
+	s.table = append(s.table, f)
+	return uint32(len(s.table) - 1), 0
+}
+
+// full says whether another descriptor can be opened, before the host is asked.
+func (s *System) full() bool { return s.open >= s.max }
+
+// FdClose closes a descriptor; preopens and streams too.
+func (s *System) FdClose(fd uint32) wasi.Errno {
+	f, errno := s.get(fd)
+	if errno != 0 {
+		return errno
+	}
+	s.table[fd] = nil
+	s.open--
+	return f.close()
+}
+
+func (f *file) close() wasi.Errno {
+	if f.fd < 0 {
+		return 0
+	}
+	fd := f.fd
+	f.fd = -1
+	return wasi.ErrnoOf(unix.Close(fd))
+}
+
+// FdRenumber moves a descriptor onto another one, which is closed.
+func (s *System) FdRenumber(from, to uint32) wasi.Errno {
+	f, errno := s.get(from)
+	if errno != 0 {
+		return errno
+	}
+	old, errno := s.get(to)
+	if errno != 0 {
+		return errno
+	}
+	if from == to {
+		return 0
+	}
+	s.table[to], s.table[from] = f, nil
+	s.open--
+	old.close() // as dup2 does, its error is lost
+	return 0
+}
+
+// FdPrestat gives the name of a preopened directory.
+func (s *System) FdPrestat(fd uint32) (string, wasi.Errno) {
+	f, errno := s.get(fd)
+	if errno != 0 {
+		return "", errno
+	}
+	if !f.isPreopen {
+		return "", wasi.EBADF
+	}
+	return f.preopen, 0
+}

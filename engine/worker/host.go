@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/engine/stdio"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
+)
+
+// host is the guest's WASI host and its streams.
+type host struct {
+	wasi   *preview1.Host
+	stderr hostsys.Stream
+}
+
+// openHost makes the WASI host over the root of this process, and binds the
+// guest's imports to it.
+func (w *worker) openHost() error {
+	root, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("open root filesystem", err)
+	}
+	c := hostsys.Config{
+		Args: w.start.Args, Env: environment(w.start), MaxFiles: int(w.start.MaxFiles),
+		Preopens: []hostsys.Preopen{{Name: "/", FD: root, IsRoot: true}},
+	}
+	for i := range int(w.start.Listeners) {
+		c.Listeners = append(c.Listeners, workerv1.FDFirstFree+i)
+	}
+	w.streams(&c)
+	sys, err := hostsys.New(c)
+	if err != nil {
+		return err
+	}
+	w.host = &host{wasi: preview1.NewHost(sys), stderr: c.Stderr}
+	return w.bind()
+}
+
+// environment adds PWD, which is how a preview1 guest learns its directory.
+func environment(s *workerv1.Start) [][]byte {
+	for _, kv := range s.Env {
+		if strings.HasPrefix(string(kv), "PWD=") {
+			return s.Env
+		}
+	}
+	if s.Cwd == "" {
+		return s.Env
+	}
+	return append(s.Env, []byte("PWD="+s.Cwd))
+}
+
+func (w *worker) streams(c *hostsys.Config) {
+	s := w.start
+	if s.Stdout == workerv1.StdioLog || s.Stderr == workerv1.StdioLog {
+		w.log = stdio.NewLog(os.NewFile(workerv1.FDLog, "log"))
+	}
+	c.Stdin, c.Stdout, c.Stderr = w.stream(s.Stdin, 0), w.stream(s.Stdout, 1), w.stream(s.Stderr, 2)
+	if s.Terminal && w.log != nil { // a terminal has one output
+		c.Stderr = c.Stdout
+	}
+}
+
+func (w *worker) stream(kind workerv1.Stdio, fd int) hostsys.Stream {
+	switch kind {
+	case workerv1.StdioFD:
+		return hostsys.Stream{FD: fd}
+	case workerv1.StdioLog:
+		return hostsys.Stream{Writer: w.log.Stream([...]string{"stdin", "stdout", "stderr"}[fd])}
+	}
+	return hostsys.Null
+}
+
+func (w *worker) bind() error {
+	for i, im := range wasmer.Imports() {
+		call, ok := preview1.Lookup(im.Module, im.Name, im.Params, im.Results)
+		if !ok {
+			return fmt.Errorf("import %s.%s is not served by this worker", im.Module, im.Name)
+		}
+		h := w.host.wasi
+		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
+			errno := call(h, mem, args)
+			_, exited := h.Exited()
+			return uint64(errno), exited
+		})
+	}
+	return nil
+}
+
+func (h *host) exited() (uint32, bool) { return h.wasi.Exited() }
+
+// complain writes a message where the guest's stderr goes.
+func (h *host) complain(message string) {
+	line := []byte(message + "\n")
+	switch {
+	case h.stderr.Writer != nil:
+		h.stderr.Writer.Write(line) // the exit record has it too
+	case h.stderr.FD >= 0:
+		unix.Write(h.stderr.FD, line)
+	}
+}
