@@ -5,12 +5,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 )
+
+// The main thread keeps the network namespace of the process: no test, some of
+// which enter others, runs on it.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	if !isolate.Inside() {

@@ -160,11 +160,15 @@ func forwardSignals(send func(os.Signal)) (stop func()) {
 	}
 }
 
-// prepare makes the mounts private, shows the processes of the new namespace,
+// prepare cuts the mounts off from the host's, shows the processes of the new namespace,
 // and brings loopback up.
 func prepare() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+	// Private cuts the tie to the host; shared, among the namespaces that are
+	// made from this one, is how systemd leaves a machine.
+	for _, propagation := range []uintptr{unix.MS_PRIVATE, unix.MS_SHARED} {
+		if err := unix.Mount("", "/", "", unix.MS_REC|propagation, ""); err != nil {
+			return fmt.Errorf("set the propagation of mounts: %w", err)
+		}
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
