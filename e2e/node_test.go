@@ -56,7 +56,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 	})
 	if err != nil {
 		registry.Close()
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, isolate.RemoveTree(dir))
 	}
 	return &node{Daemon: server, registry: registry, dir: dir, pulled: map[string]string{}}, nil
 }
@@ -72,13 +72,10 @@ func (n *node) close() {
 			fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
 		}
 	}
-	if err := n.Close(); err != nil {
+	if err := n.Destroy(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
 	}
 	n.registry.Close()
-	if err := os.RemoveAll(n.dir); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: end of a node:", err)
-	}
 }
 
 // watch shows what the server logs during this test, if the test fails.

@@ -42,7 +42,7 @@ func startServer(t *testing.T) (*daemon.Daemon, *images.Registry) {
 	if !isolate.Inside() {
 		t.Skip("needs root: pods are namespaces, mounts and control groups")
 	}
-	binary := filepath.Join(repository(), "bin", "cri-wasmer")
+	binary := serverBinary()
 	for _, file := range []string{binary, binary + "-worker"} {
 		if _, err := os.Stat(file); err != nil {
 			t.Skipf("needs %s: make build", filepath.Base(file))
@@ -50,7 +50,6 @@ func startServer(t *testing.T) (*daemon.Daemon, *images.Registry) {
 	}
 	dir, err := os.MkdirTemp("/tmp", "cwk")
 	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	registry, err := images.NewRegistry()
 	must(t, err)
 	t.Cleanup(registry.Close)
@@ -65,7 +64,9 @@ func startServer(t *testing.T) (*daemon.Daemon, *images.Registry) {
 		if t.Failed() {
 			t.Logf("the end of the server's log:\n%s", server.Tail(60))
 		}
-		_ = server.Close()
+		if err := server.Destroy(); err != nil {
+			t.Error(err)
+		}
 	})
 	return server, registry
 }

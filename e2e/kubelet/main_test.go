@@ -44,6 +44,16 @@ func repository() string {
 	return dir
 }
 
+// serverBinary is the server to test: that of make build, or the one in the
+// directory that E2E_BIN names.
+func serverBinary() string {
+	dir := os.Getenv("E2E_BIN")
+	if dir == "" {
+		dir = filepath.Join(repository(), "bin")
+	}
+	return filepath.Join(dir, "cri-wasmer")
+}
+
 func kubeletBinary() string { return filepath.Join(repository(), "build", "kubelet") }
 func guestDir() string      { return filepath.Join(repository(), "build", "guests") }
 

@@ -135,8 +135,7 @@ func (k *kubelet) start(t *testing.T, root string) {
 			t.Logf("the end of the kubelet's log:\n%s", tail(logPath, 40))
 		}
 		stopProcess(t, cmd.Process, ended)
-		unmountBelow(t, k.dir)
-		if err := os.RemoveAll(k.dir); err != nil {
+		if err := isolate.RemoveTree(k.dir); err != nil { // it mounts its root on itself
 			t.Error(err)
 		}
 	})
@@ -175,22 +174,6 @@ func tail(path string, lines int) string {
 	}
 	all := strings.Split(strings.TrimSpace(string(data)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// unmountBelow undoes the mounts of the kubelet, the innermost first.
-func unmountBelow(t *testing.T, dir string) {
-	t.Helper()
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	must(t, err)
-	lines := strings.Split(string(data), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		fields := strings.Fields(lines[i])
-		if len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
-			if err := unix.Unmount(fields[4], unix.MNT_DETACH); err != nil {
-				t.Errorf("unmount %s: %v", fields[4], err)
-			}
-		}
-	}
 }
 
 // makeNodeAddress gives the namespace an address that is not loopback, on a

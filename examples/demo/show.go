@@ -229,7 +229,7 @@ func (s *stage) strike(showLog bool) error {
 		s.registry.Close()
 	}
 	if s.dir != "" {
-		errs = append(errs, os.RemoveAll(s.dir))
+		errs = append(errs, isolate.RemoveTree(s.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -198,6 +199,12 @@ func (d *Daemon) end(s syscall.Signal) error {
 func (d *Daemon) Close() error {
 	err := d.Stop()
 	return errors.Join(err, d.Client.Close())
+}
+
+// Destroy is Close, and the end of the directories and of what is mounted there.
+// Pods that still run lose the ground under their feet: remove them before.
+func (d *Daemon) Destroy() error {
+	return errors.Join(d.Close(), isolate.RemoveTree(d.options.Dir))
 }
 
 // RemoveAllPods removes every pod of the server, one after the other.

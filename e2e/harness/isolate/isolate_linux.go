@@ -210,6 +210,28 @@ func CgroupRoots() ([]string, error) {
 	return roots, nil
 }
 
+// RemoveTree unmounts everything below dir, the innermost first, and then
+// removes it. It removes nothing when a mount stays: it might hold what is not
+// ours.
+func RemoveTree(dir string) error {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(string(data), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		fields := strings.Fields(lines[i])
+		if len(fields) < 5 || !strings.HasPrefix(fields[4], dir+"/") {
+			continue
+		}
+		// One mount above may take this one along.
+		if err := unix.Unmount(fields[4], unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", fields[4], err)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
 // removeGroups removes the control groups of a run whose processes have ended.
 func removeGroups(group string) {
 	roots, err := CgroupRoots()
