@@ -14,12 +14,12 @@ type Container struct {
 	created   time.Time
 	op        sync.Mutex // the right to change the phase
 
-	mu      sync.Mutex
-	rec     containerRecord
-	root    *Root // until the first start
-	code    *Code // likewise
-	proc    Process
-	exited  chan struct{} // closed when the phase is PhaseExited
+	mu     sync.Mutex
+	rec    containerRecord
+	root   *Root // until the first start
+	code   *Code // likewise
+	proc   Process
+	exited chan struct{} // closed when the phase is PhaseExited
 }
 
 // containerRecord is what is on disk about a container.

@@ -28,11 +28,12 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	if phase := p.phase(); phase != PhaseReady {
 		return fmt.Errorf("%s is %s: %w", p.name(), phase, ErrPrecondition)
 	}
+	at := time.Now()
 	proc, err := m.launch(ctx, p, c)
 	if err != nil {
 		return errors.Join(err, m.recordStartFailure(c, err))
 	}
-	return m.recordStart(c, proc)
+	return m.recordStart(c, proc, at)
 }
 
 func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, error) {
@@ -181,11 +182,11 @@ func sysctlPaths(sysctls map[string]string) map[string]string {
 	return paths
 }
 
-func (m *Manager) recordStart(c *Container, proc Process) error {
+func (m *Manager) recordStart(c *Container, proc Process, at time.Time) error {
 	ref := proc.Ref()
 	oom := m.oomKills(c)
 	err := m.update(c, func(rec *containerRecord) error {
-		rec.Phase, rec.StartedAt, rec.Process, rec.OOMKills = PhaseRunning, time.Now(), &ref, oom
+		rec.Phase, rec.StartedAt, rec.Process, rec.OOMKills = PhaseRunning, at, &ref, oom
 		return nil
 	})
 	if err != nil { // a process without a record would be lost: it must not run

@@ -36,7 +36,7 @@ var handlers = []string{"wasmer"}
 const maxZygotes = 32
 
 // stopGrace is how long requests under way may go on after the first signal.
-const stopGrace = 10 * time.Second
+const stopGrace = 5 * time.Second
 
 // serve runs the daemon until ctx ends. Containers outlive it.
 func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) {
@@ -110,7 +110,11 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 		StateDir: filepath.Join(d.options.State, "network"), NetNSDir: filepath.Join(d.options.State, "netns"),
 		NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Logger: d.log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	d.onClose(d.network.Close)
+	return nil
 }
 
 func (d *daemon) openCgroups(context.Context) (err error) {

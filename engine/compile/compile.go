@@ -51,7 +51,7 @@ func Run(j Job) error {
 		return &Error{"invalid", err}
 	}
 	start := time.Now()
-	code, err := wasmer.Compile(module, j.Compiler)
+	code, err := wasmer.Compile(shape.withoutStart(module), j.Compiler)
 	if err != nil {
 		return &Error{kindOf(err), err}
 	}

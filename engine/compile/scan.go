@@ -4,19 +4,29 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
 // shape is what a worker must know of a module before it runs it.
 type shape struct {
 	importFuncs uint64 // they come first in the function index space
-	hasStart    bool
 	names       []byte // payload of the name section
+
+	hasStart  bool
+	startFunc uint64
+	startAt   span // of the start section, with its head
+	exportsAt span // of the export section; empty when there is none
 }
+
+// span is a part of the module.
+type span struct{ from, to int }
 
 const (
 	sectionCustom = 0
 	sectionImport = 2
 	sectionMemory = 5
+	sectionExport = 7
 	sectionStart  = 8
 	maxPages      = 65536
 )
@@ -32,13 +42,15 @@ func scan(b []byte) (shape, error) {
 	if v := binary.LittleEndian.Uint32(b[4:]); v != 1 {
 		return s, fmt.Errorf("WebAssembly version %#x: a component or a newer format, not a core module", v)
 	}
+	whole := len(b)
 	for b = b[8:]; len(b) > 0; {
-		id := b[0]
+		id, from := b[0], whole-len(b)
 		size, rest, ok := uleb(b[1:])
 		if !ok || size > uint64(len(rest)) {
 			return s, errTruncated
 		}
-		if err := s.section(id, rest[:size]); err != nil {
+		at := span{from, whole - len(rest) + int(size)}
+		if err := s.section(id, rest[:size], at); err != nil {
 			return s, err
 		}
 		b = rest[size:]
@@ -46,7 +58,7 @@ func scan(b []byte) (shape, error) {
 	return s, nil
 }
 
-func (s *shape) section(id byte, b []byte) (err error) {
+func (s *shape) section(id byte, b []byte, at span) (err error) {
 	switch id {
 	case sectionCustom:
 		if n, rest, ok := uleb(b); ok && n <= uint64(len(rest)) && string(rest[:n]) == "name" {
@@ -56,10 +68,59 @@ func (s *shape) section(id byte, b []byte) (err error) {
 		s.importFuncs, err = countFuncs(b)
 	case sectionMemory:
 		err = checkMemory(b)
+	case sectionExport:
+		s.exportsAt = at
 	case sectionStart:
-		s.hasStart = true
+		r := reader{b: b}
+		s.hasStart, s.startAt, s.startFunc = true, at, r.uleb()
+		if r.bad {
+			err = errTruncated
+		}
 	}
 	return err
+}
+
+// withoutStart gives the module with its start function as an export instead:
+// the engine gives no access to the memory of an instance before its start
+// function has run, which a host call from there would need.
+func (s *shape) withoutStart(module []byte) []byte {
+	if !s.hasStart {
+		return module
+	}
+	entry := appendUleb(nil, uint64(len(workerv1.StartExport)))
+	entry = append(append(entry, workerv1.StartExport...), 0)
+	entry = appendUleb(entry, s.startFunc)
+
+	exports := s.exportsAt
+	if exports == (span{}) { // the section stands just before that of the start
+		exports = span{s.startAt.from, s.startAt.from}
+	}
+	out := append([]byte{}, module[:exports.from]...)
+	out = appendSection(out, sectionExport, withEntry(module[exports.from:exports.to], entry))
+	out = append(out, module[exports.to:s.startAt.from]...)
+	return append(out, module[s.startAt.to:]...)
+}
+
+// withEntry gives the content of an export section with one entry more. The
+// section has its head, or is empty.
+func withEntry(section, entry []byte) []byte {
+	if len(section) == 0 {
+		return append([]byte{1}, entry...)
+	}
+	_, content, _ := uleb(section[1:])
+	n, entries, _ := uleb(content)
+	return append(append(appendUleb(nil, n+1), entries...), entry...)
+}
+
+func appendSection(b []byte, id byte, content []byte) []byte {
+	return append(appendUleb(append(b, id), uint64(len(content))), content...)
+}
+
+func appendUleb(b []byte, v uint64) []byte {
+	for ; v >= 0x80; v >>= 7 {
+		b = append(b, byte(v)|0x80)
+	}
+	return append(b, byte(v))
 }
 
 // countFuncs counts the imported functions.

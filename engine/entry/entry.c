@@ -36,6 +36,7 @@ static int plan_fds[PLAN_MAX_FDS + 1];
 static const uint8_t *names;
 static size_t names_len;
 static uint64_t import_funcs;
+static uint32_t code_flags;
 
 const uint8_t *cw_payload(size_t *len)
 {
@@ -49,6 +50,8 @@ const uint8_t *cw_names(size_t *len, uint64_t *funcs)
 	*funcs = import_funcs;
 	return names;
 }
+
+uint32_t cw_code_flags(void) { return code_flags; }
 
 static void send_status(uint32_t step, uint32_t index, int err, const char *text)
 {
@@ -90,11 +93,8 @@ static void load_code(void)
 	names_len = nlen;
 	if (cw_load(m + CODE_PAYLOAD, payload, err, sizeof err))
 		fail(STEP_LOAD, 0, 0, err);
-	cw_save_sigill();
-	uint32_t flags;
-	memcpy(&flags, m + 12, 4);
-	if (flags & 1) /* a start function needs the WASI host: Go instantiates */
-		return;
+	cw_save_signals();
+	memcpy(&code_flags, m + 12, 4);
 	cw_outcome out;
 	if (cw_instantiate(&out, err, sizeof err))
 		fail(STEP_LOAD, 0, 0, err);

@@ -56,6 +56,10 @@ func Names() (section []byte, importFuncs uint64) {
 	return unsafe.Slice((*byte)(p), n), uint64(funcs)
 }
 
+// HasStart says whether the module has a start function, exported as
+// workerv1.StartExport.
+func HasStart() bool { return C.cw_code_flags()&workerv1.CodeHasStart != 0 }
+
 // Report sends the one Status of this process and closes the socket.
 func Report(s workerv1.Status) error {
 	err := unix.Send(workerv1.FDSpawn, s.Encode(), unix.MSG_NOSIGNAL)

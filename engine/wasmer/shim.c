@@ -20,7 +20,11 @@ static struct {
 	uintptr_t stack_low; /* below it no host call is made */
 } rt;
 
-static struct sigaction sigill;
+static const int trap_signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
+enum { TRAP_SIGNALS = sizeof trap_signals / sizeof *trap_signals };
+static struct sigaction wasmer_actions[TRAP_SIGNALS], go_actions[TRAP_SIGNALS];
+static int saved_signals;
+static __thread volatile int in_guest; /* this thread runs guest code, not a host call */
 
 static void last_error(const char *what, char *err, size_t errlen)
 {
@@ -131,9 +135,10 @@ static wasm_trap_t *serve(size_t index, const wasm_val_vec_t *args, uint64_t *re
 		a[i] = im->params[i] == CW_I32 || im->params[i] == CW_F32 ? (uint32_t)args->data[i].of.i32 : (uint64_t)args->data[i].of.i64;
 	uint8_t *mem = rt.memory ? (uint8_t *)wasm_memory_data(rt.memory) : NULL;
 	size_t n = rt.memory ? wasm_memory_data_size(rt.memory) : 0;
-	if (cwHost((uint32_t)index, a, im->nparams, result, mem, n))
-		return new_trap("exit");
-	return NULL;
+	in_guest = 0;
+	int exit = cwHost((uint32_t)index, a, im->nparams, result, mem, n);
+	in_guest = 1;
+	return exit ? new_trap("exit") : NULL;
 }
 
 /* libwasmer 2.0.0 turns arguments and results of a host call into vectors that
@@ -237,7 +242,9 @@ int cw_instantiate(cw_outcome *out, char *err, size_t errlen)
 	if (supply_imports(externs, err, errlen))
 		return -1;
 	wasm_extern_vec_t imports = { rt.nimports, externs };
+	in_guest = 1;
 	rt.instance = wasm_instance_new(rt.store, rt.module, &imports, &trap);
+	in_guest = 0;
 	if (trap) {
 		describe_trap(trap, out);
 		return 0;
@@ -281,7 +288,9 @@ int cw_call(const char *export_name, cw_outcome *out, char *err, size_t errlen)
 		return -1;
 	}
 	wasm_val_vec_t args = { 0, slots }, results = { nresults, slots };
+	in_guest = 1;
 	wasm_trap_t *trap = wasm_func_call(f, &args, &results);
+	in_guest = 0;
 	if (trap)
 		describe_trap(trap, out);
 	return 0;
@@ -336,10 +345,31 @@ void cw_find_stack(void)
 	pthread_attr_destroy(&attr);
 }
 
-void cw_save_sigill(void) { sigaction(SIGILL, NULL, &sigill); }
-
-void cw_restore_sigill(void)
+void cw_save_signals(void)
 {
-	if (sigill.sa_handler != SIG_DFL)
-		sigaction(SIGILL, &sigill, NULL);
+	for (int i = 0; i < TRAP_SIGNALS; i++)
+		sigaction(trap_signals[i], NULL, &wasmer_actions[i]);
+	saved_signals = 1;
+}
+
+/* A handler of libwasmer does not return from a trap: it unwinds the guest. */
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+	const struct sigaction *actions = in_guest ? wasmer_actions : go_actions;
+	for (int i = 0; i < TRAP_SIGNALS; i++)
+		if (trap_signals[i] == sig)
+			actions[i].sa_sigaction(sig, info, context);
+}
+
+void cw_share_signals(void)
+{
+	if (!saved_signals)
+		return;
+	for (int i = 0; i < TRAP_SIGNALS; i++) {
+		struct sigaction a = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+		sigaction(trap_signals[i], NULL, &go_actions[i]);
+		if (!(wasmer_actions[i].sa_flags & SA_SIGINFO) || !(go_actions[i].sa_flags & SA_SIGINFO))
+			continue; /* one of the two has no handler */
+		sigaction(trap_signals[i], &a, NULL);
+	}
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CW_MAX_ARGS = 16, CW_MAX_FRAMES = 16 };
+enum { CW_MAX_ARGS = 16, CW_MAX_FRAMES = 32 };
 
 typedef struct {
 	char *module, *name; /* NUL-terminated; a NUL inside cuts it, and then nothing matches */
@@ -44,9 +44,13 @@ void cw_set_stack(const void *top, size_t size);
 /* The same for the calling thread, found out. */
 void cw_find_stack(void);
 
-/* libwasmer installs its handler for SIGILL before Go replaces it; keep and
- * put it back, else `unreachable` kills the process. */
-void cw_save_sigill(void);
-void cw_restore_sigill(void);
+/* Traps are signals. When libwasmer starts before Go, as in a constructor, Go
+ * takes its handlers' place: it keeps SIGILL to itself, so that `unreachable`
+ * kills the process, and hands on SIGSEGV through frames that cannot be
+ * unwound, so that a trap does not know where it happened. Save libwasmer's
+ * handlers before Go starts, and let them serve, once Go runs, what happens in
+ * a guest. */
+void cw_save_signals(void);
+void cw_share_signals(void);
 
 #endif

@@ -99,10 +99,10 @@ func Loaded() bool { return C.cw_loaded() != 0 }
 // Instantiated says whether its instance is there.
 func Instantiated() bool { return C.cw_instantiated() != 0 }
 
-// RestoreSignals puts back libwasmer's handler for SIGILL, which Go replaces
-// when it starts after libwasmer. Without it a trap like unreachable kills the
-// process.
-func RestoreSignals() { C.cw_restore_sigill() }
+// ShareSignals lets libwasmer handle again the signals that are traps, which Go
+// took over when it started after libwasmer. What happens outside of a guest
+// stays with Go.
+func ShareSignals() { C.cw_share_signals() }
 
 // Value types as the binary format has them.
 var valueTypes = [...]byte{C.CW_I32: 0x7f, C.CW_I64: 0x7e, C.CW_F32: 0x7d, C.CW_F64: 0x7c}

@@ -10,7 +10,7 @@ import (
 )
 
 // shownFrames is how many functions a trap names.
-const shownFrames = 8
+const shownFrames = 16
 
 // describe gives a trap as
 //

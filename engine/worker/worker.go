@@ -64,7 +64,7 @@ func prepare() (*worker, error) {
 		runtime.GOMAXPROCS(int(w.start.MaxProcs))
 	}
 	debug.SetMemoryLimit(memoryLimit) // of the Go heap: the guest's memory is not in it
-	wasmer.RestoreSignals()
+	wasmer.ShareSignals()
 	if err := w.openHost(); err != nil {
 		return nil, err
 	}
@@ -76,9 +76,6 @@ func prepare() (*worker, error) {
 }
 
 func (w *worker) run() {
-	if err := w.instantiate(); err != nil {
-		w.end(err)
-	}
 	if err := entry.Report(workerv1.Status{Step: workerv1.StepReady}); err != nil {
 		w.end(fmt.Errorf("report to the daemon: %w", err)) // it died: nobody would know of this container
 	}
@@ -86,16 +83,20 @@ func (w *worker) run() {
 	if name == "" {
 		name = "_start"
 	}
+	if err := w.runStart(); err != nil {
+		w.end(err)
+	}
 	w.end(wasmer.Call(name))
 }
 
-// instantiate runs the start function of a module that has one; all others are
-// instantiated already.
-func (w *worker) instantiate() error {
-	if wasmer.Instantiated() {
+// runStart runs the start function of a module that has one. Compilation made it
+// an export, since the engine itself would run it before the module's memory
+// can be reached.
+func (w *worker) runStart() error {
+	if !entry.HasStart() {
 		return nil
 	}
-	return wasmer.Instantiate()
+	return wasmer.Call(workerv1.StartExport)
 }
 
 // end writes how the guest ended and leaves. It does not return.

@@ -36,6 +36,18 @@ func openNetNSDir(path string) (*netnsDir, error) {
 	return &netnsDir{path: path}, nil
 }
 
+// close takes the mount away when no namespace is bound in it.
+func (d *netnsDir) close() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil || len(entries) > 0 {
+		return err
+	}
+	if err := unix.Unmount(d.path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("unmount %s: %w", d.path, err)
+	}
+	return nil
+}
+
 func (d *netnsDir) file(name string) string { return filepath.Join(d.path, name) }
 
 // create makes a namespace with its loopback interface up. One that is left of

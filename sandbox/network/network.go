@@ -109,6 +109,9 @@ func New(conf Config) (*CNI, error) {
 	}, nil
 }
 
+// Close leaves the namespaces of pods as they are, and nothing else.
+func (c *CNI) Close() error { return c.netns.close() }
+
 // NetNSPath is where the namespace of the pod is bound.
 func (c *CNI) NetNSPath(podID string) string {
 	return filepath.Join(c.conf.NetNSDir, podID)

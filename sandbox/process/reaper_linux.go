@@ -200,9 +200,12 @@ func (l *Launcher) exitOf(p *process, status *waitStatus) sandbox.Exit {
 	}
 	e := sandbox.Exit{Time: time.Now(), Reason: sandbox.ReasonError}
 	switch {
+	case status == nil && p.ref.BootID == l.bootID:
+		// Whatever can be caught is in the record: it was SIGKILL.
+		e.Code, e.Signal = int32(128+unix.SIGKILL), int(unix.SIGKILL)
 	case status == nil:
 		e.Code, e.Reason = 255, sandbox.ReasonUnknown
-		e.Message = "the process is gone and left no exit record: the node was rebooted, or the process was killed while no daemon ran"
+		e.Message = "the process is gone and left no exit record: the node was rebooted"
 	case status.signal != 0:
 		e.Code, e.Signal = int32(128+status.signal), status.signal
 		if status.signal != int(unix.SIGKILL) {

@@ -24,10 +24,14 @@ const (
 
 // Flags of a CodeHeader.
 const (
-	// CodeHasStart: instantiation runs guest code, so that it must wait for
-	// the WASI host.
+	// CodeHasStart: the module has a start function. It was made the export
+	// StartExport, to be called before any other.
 	CodeHasStart = 1 << 0
 )
+
+// StartExport is the name under which compilation exports a module's start
+// function.
+const StartExport = "cri-wasmer.start"
 
 // CodeHeader is the head of a file of compiled code. The engine crashes on a
 // damaged file, so everything is checked before it sees one.
