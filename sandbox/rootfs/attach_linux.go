@@ -29,7 +29,7 @@ func (t *thread) build(p *plan) (out *sandbox.Root, err error) {
 			out, err = nil, errors.Join(err, e)
 		}
 	}()
-	s := site{plan: p, host: t.fs.host, top: -1}
+	s := site{plan: p, proc: t.fs.proc, top: -1}
 	defer s.close()
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (t *thread) leave(p *plan) error {
 // site is a namespace that is being put together by the calling thread.
 type site struct {
 	*plan
-	host hostFiles
+	proc *os.File
 	top  int // O_PATH of the new root; -1 when there is none
 	fds  []int
 }
@@ -74,14 +74,14 @@ func (s *site) close() {
 func (s *site) enter() error {
 	for i := range s.mounts {
 		a := &s.mounts[i]
-		if a.image == nil {
+		if a.subPath == "" {
 			continue
 		}
 		if err := s.do(StepSubPath, a.subPath, func() error { return s.findSubPath(a) }); err != nil {
 			return err
 		}
 	}
-	if err := s.do(StepAttachRoot, "", func() error { return attachAt(&s.root, templateRoot) }); err != nil {
+	if err := s.do(StepAttachRoot, "", func() error { return attachAt(s.root, templateRoot) }); err != nil {
 		return err
 	}
 	return s.do(StepPivot, "", func() error {
@@ -94,25 +94,14 @@ func (s *site) enter() error {
 	})
 }
 
-// attachAt puts r on a directory of the template.
-func attachAt(r *root, dir string) error {
-	if r.legacy == nil {
-		return unix.MoveMount(r.fd, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	}
-	if err := unix.Fchdir(r.legacy.base); err != nil {
-		return err
-	}
-	defer unix.Chdir("/")
-	var flags uintptr
-	if r.attr&unix.MOUNT_ATTR_NODEV != 0 {
-		flags |= unix.MS_NODEV
-	}
-	return unix.Mount("overlay", dir, "overlay", flags, r.legacy.data)
+// attachAt puts a mount on a directory of the template.
+func attachAt(fd int, dir string) error {
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // findSubPath turns an image into a source that shows one path of it.
 func (s *site) findSubPath(a *attachment) error {
-	if err := attachAt(a.image, templateScratch); err != nil {
+	if err := attachAt(a.fd, templateScratch); err != nil {
 		return err
 	}
 	defer unix.Unmount(templateScratch, unix.MNT_DETACH)
@@ -187,10 +176,17 @@ func (s *site) attach(a *attachment) error {
 	return s.do(StepAttach, a.target, func() error { return moveTo(a.fd, target) })
 }
 
+// moveTo attaches a source. The kernel says only that it is invalid when one of
+// the two is a directory and the other is not.
 func moveTo(source, target int) error {
 	err := unix.MoveMount(source, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	if errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("a file cannot be mounted on a directory, nor a directory on a file: %w", err)
+	if err == nil {
+		return nil
+	}
+	from, e1 := isDir(source)
+	to, e2 := isDir(target)
+	if e1 == nil && e2 == nil && from != to {
+		return fmt.Errorf("a file cannot be mounted on a directory, nor a directory on a file: %w", unix.ENOTDIR)
 	}
 	return err
 }
@@ -290,7 +286,7 @@ func (s *site) seal() error {
 func (s *site) open() (*sandbox.Root, error) {
 	var ns *os.File
 	err := s.do(StepOpenNamespace, "", func() (err error) {
-		ns, err = openNamespace(s.host.proc)
+		ns, err = openNamespace(s.proc)
 		return err
 	})
 	if err != nil {

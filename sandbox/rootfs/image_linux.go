@@ -22,17 +22,15 @@ func (b *build) openImage(m *sandbox.Mount, opt options) (attachment, error) {
 	if len(m.Layers) == 1 {
 		return a, b.do(StepImage, m.SubPath, func() error { return b.openLayer(&a, m) })
 	}
-	return a, b.do(StepImage, m.SubPath, func() error {
-		r, err := b.openOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
+	return a, b.do(StepImage, m.SubPath, func() (err error) {
+		a.fd, err = b.openOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
 		if err != nil {
 			return err
 		}
-		if r.legacy == nil && inRoot(m.SubPath) == "/" {
-			a.fd = r.fd
-			return opt.apply(a.fd)
+		if a.subPath = inRoot(m.SubPath); a.subPath == "/" {
+			a.subPath = ""
 		}
-		a.fd, a.image, a.subPath = -1, &r, inRoot(m.SubPath)
-		return nil
+		return opt.apply(a.fd)
 	})
 }
 

@@ -58,31 +58,6 @@ func mknodWorks() (bool, error) {
 	return err == nil, nil
 }
 
-// hostFiles are files of the host that builder threads need and could not
-// open by name.
-type hostFiles struct {
-	proc *os.File // O_PATH of /proc
-	root *os.File // O_PATH of /
-}
-
-func openHostFiles() (hostFiles, error) {
-	var h hostFiles
-	var err error
-	if h.proc, err = openPath("/proc"); err != nil {
-		return h, err
-	}
-	if h.root, err = openPath("/"); err != nil {
-		h.proc.Close()
-		return h, err
-	}
-	return h, nil
-}
-
-// Close gives up the files.
-func (h hostFiles) Close() error {
-	return errors.Join(h.proc.Close(), h.root.Close())
-}
-
 func openPath(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

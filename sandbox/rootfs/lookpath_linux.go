@@ -67,6 +67,9 @@ func LookPath(dir *os.File, file, cwd, pathEnv string) (string, *os.File, error)
 		pathEnv = DefaultPath
 	}
 	for _, d := range filepath.SplitList(pathEnv) {
+		if d == "" {
+			d = "." // as execvp has it
+		}
 		path := join(cwd, d+"/"+file)
 		f, err := openProgram(dir, path)
 		if err == nil {

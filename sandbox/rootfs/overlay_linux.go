@@ -14,21 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// root is the root filesystem of a plan: a detached mount, or for kernels
-// whose overlay takes no list of layers, what mount(2) needs to make it.
-type root struct {
-	fd     int
-	legacy *legacyOverlay
-	attr   int
-}
-
-// legacyOverlay is an overlay for mount(2). Its paths are relative to base,
-// which a builder thread can reach by its descriptor only.
-type legacyOverlay struct {
-	base int
-	data string
-}
-
 // overlay lists the directories of one overlay mount.
 type overlay struct {
 	lower []string // lowest first
@@ -65,20 +50,16 @@ func (b *build) addRoot(p *plan) error {
 	})
 }
 
-// openOverlay mounts o without attaching it, or prepares that.
-func (b *build) openOverlay(o overlay) (root, error) {
+// openOverlay mounts o without attaching it.
+func (b *build) openOverlay(o overlay) (int, error) {
 	if err := o.check(); err != nil {
-		return root{}, err
+		return -1, err
 	}
-	if !b.fs.kern.layerList {
-		l, err := b.legacy(o)
-		return root{fd: -1, legacy: l, attr: o.attr}, err
-	}
-	fd, err := b.mountOverlay(o)
+	fd, err := b.fs.mountOverlay(o)
 	if err != nil {
-		return root{}, err
+		return -1, err
 	}
-	return root{fd: b.own(fd), attr: o.attr}, nil
+	return b.own(fd), nil
 }
 
 // check names a missing layer, for which the kernel has only an errno.
@@ -95,50 +76,64 @@ func (o *overlay) check() error {
 	return nil
 }
 
-func (b *build) mountOverlay(o overlay) (int, error) {
+func (f *FS) mountOverlay(o overlay) (int, error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	for _, dir := range slices.Backward(o.lower) { // the first is on top
-		if err := setDir(fs, "lowerdir+", dir); err != nil {
-			return -1, err
-		}
+	if f.kern.layerList {
+		err = setDirs(fs, o)
+	} else {
+		err = setDirsShort(fs, o)
 	}
-	if err := b.setWritable(fs, o); err != nil {
+	if err == nil && o.upper != "" {
+		err = f.setWritable(fs)
+	}
+	if err != nil {
 		return -1, err
 	}
 	return createMount(fs, "overlay", o.attr)
 }
 
-func (b *build) setWritable(fs int, o overlay) error {
+// setWritable sets the options of an overlay that has an upper directory.
+func (f *FS) setWritable(fs int) error {
+	if err := unix.FsconfigSetFlag(fs, "volatile"); err != nil {
+		return fsError(fs, "overlay option volatile", err)
+	}
+	if !f.kern.indexOff {
+		return nil
+	}
+	if err := unix.FsconfigSetString(fs, "index", "off"); err != nil {
+		return fsError(fs, "overlay option index", err)
+	}
+	return nil
+}
+
+// setDirs names the directories of o one by one, the uppermost layer first.
+func setDirs(fs int, o overlay) error {
+	for _, dir := range slices.Backward(o.lower) {
+		if err := setDir(fs, "lowerdir+", dir); err != nil {
+			return err
+		}
+	}
 	if o.upper == "" {
 		return nil
 	}
 	if err := setDir(fs, "upperdir", o.upper); err != nil {
 		return err
 	}
-	if err := setDir(fs, "workdir", o.work); err != nil {
-		return err
-	}
-	if err := unix.FsconfigSetFlag(fs, "volatile"); err != nil {
-		return fsError(fs, "overlay option volatile", err)
-	}
-	if b.fs.kern.indexOff {
-		if err := unix.FsconfigSetString(fs, "index", "off"); err != nil {
-			return fsError(fs, "overlay option index", err)
-		}
-	}
-	return nil
+	return setDir(fs, "workdir", o.work)
 }
 
-// setDir gives the kernel a directory. A string parameter is limited to 255
-// bytes and some characters mean something in it, so other paths go through
-// their descriptor.
+// maxString is the longest value of a filesystem option.
+const maxString = 255
+
+// setDir gives the kernel a directory. A path that is too long for an option,
+// or has characters that mean something in it, goes through its descriptor.
 func setDir(fs int, key, dir string) error {
 	name := dir
-	if len(dir) > 255 || strings.ContainsAny(dir, `\,:`) {
+	if len(dir) > maxString || strings.ContainsAny(dir, `\,:`) {
 		f, err := openPath(dir)
 		if err != nil {
 			return err
@@ -152,49 +147,70 @@ func setDir(fs int, key, dir string) error {
 	return nil
 }
 
-// legacy prepares o for mount(2), whose options must fit in a page: paths are
-// relative to the deepest directory that they share.
-func (b *build) legacy(o overlay) (*legacyOverlay, error) {
+// setDirsShort is for kernels before 6.7, which take all layers in one option
+// of 255 bytes. It names each directory by the number of its descriptor, in the
+// directory of /proc that lists them: room for sixty layers and more.
+func setDirsShort(fs int, o overlay) error {
+	files, err := openAll(o)
+	defer closeAll(files)
+	if err != nil {
+		return err
+	}
+	var lower []string
+	for i := range slices.Backward(o.lower) {
+		lower = append(lower, fmt.Sprint(files[i].Fd()))
+	}
+	layers := strings.Join(lower, ":")
+	if len(layers) > maxString {
+		return fmt.Errorf("%w: %d image layers are too many before Linux 6.7", ErrUnsupported, len(o.lower))
+	}
+	done := make(chan error)
+	onOwnThread(func() { done <- setInDescriptors(fs, layers, files[len(o.lower):]) })
+	return <-done
+}
+
+// setInDescriptors sets the options with the directory of the descriptors as
+// the current one of the calling thread, which must not be used afterwards.
+func setInDescriptors(fs int, layers string, writable []*os.File) error {
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
+		return err
+	}
+	if err := unix.FsconfigSetString(fs, "lowerdir", layers); err != nil {
+		return fsError(fs, "overlay lowerdir", err)
+	}
+	for i, f := range writable {
+		key := []string{"upperdir", "workdir"}[i]
+		if err := unix.FsconfigSetString(fs, key, fmt.Sprint(f.Fd())); err != nil {
+			return fsError(fs, "overlay "+key, err)
+		}
+	}
+	return nil
+}
+
+// openAll opens the directories of o: lower ones, upper, work.
+func openAll(o overlay) ([]*os.File, error) {
 	dirs := slices.Clone(o.lower)
 	if o.upper != "" {
 		dirs = append(dirs, o.upper, o.work)
 	}
-	base := commonDir(dirs)
-	rel := func(dir string) string {
-		r, _ := filepath.Rel(base, dir) // both absolute and clean
-		return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(r)
-	}
-	lower := make([]string, 0, len(o.lower))
-	for _, dir := range slices.Backward(o.lower) {
-		lower = append(lower, rel(dir))
-	}
-	data := "lowerdir=" + strings.Join(lower, ":")
-	if o.upper != "" {
-		data += ",upperdir=" + rel(o.upper) + ",workdir=" + rel(o.work) + ",volatile"
-		if b.fs.kern.indexOff {
-			data += ",index=off"
+	var files []*os.File
+	for _, dir := range dirs {
+		f, err := openPath(dir)
+		if err != nil {
+			return files, err
 		}
+		files = append(files, f)
 	}
-	if len(data) >= os.Getpagesize() {
-		return nil, fmt.Errorf("%w: %d image layers need Linux 6.7 or shorter paths (%d bytes of mount options)",
-			ErrUnsupported, len(o.lower), len(data))
-	}
-	f, err := unix.Open(base, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: base, Err: err}
-	}
-	return &legacyOverlay{base: b.own(f), data: data}, nil
+	return files, nil
 }
 
-// commonDir gives the deepest directory that holds all of dirs.
-func commonDir(dirs []string) string {
-	common := filepath.Dir(dirs[0])
-	for _, d := range dirs[1:] {
-		for !below(d, common) || d == common {
-			common = filepath.Dir(common)
-		}
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
 	}
-	return common
 }
 
 // baseFor gives a directory with the mountpoints that nearly every container

@@ -14,7 +14,7 @@ import (
 // plan is what a builder does in one new namespace. It is plain data: the file
 // descriptors belong to the build that made it.
 type plan struct {
-	root         root
+	root         int          // a mount
 	mounts       []attachment // in this order
 	late         []attachment // devices that go over the mounts
 	masks        []mask
@@ -27,15 +27,11 @@ type plan struct {
 
 // attachment is a source and its place.
 type attachment struct {
-	fd     int
-	target string // clean path of the container
-	dir    bool
-	fixed  bool // target must not be, or be reached through, a link of the image
-	// An image that a builder must attach first, to find subPath in it or
-	// because this kernel's overlay cannot be made detached; attr then holds
-	// the mount attributes of what is shown.
-	image   *root
-	subPath string
+	fd      int
+	target  string // clean path of the container
+	dir     bool
+	fixed   bool   // target must not be, or be reached through, a link of the image
+	subPath string // of an image, which a builder attaches to find it; "" is all
 	attr    options
 }
 

@@ -24,7 +24,7 @@ type FS struct {
 	dir  string
 	log  *slog.Logger
 	kern kernel
-	host hostFiles
+	proc *os.File // O_PATH of the host's, which builder threads cannot open by name
 
 	template *os.File // the namespace in which builder threads wait
 	jobs     chan *job
@@ -62,7 +62,7 @@ func New(cfg Config) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root filesystems: %w", err)
 	}
-	host, err := openHostFiles()
+	proc, err := openPath("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("root filesystems: %w", err)
 	}
@@ -70,13 +70,13 @@ func New(cfg Config) (*FS, error) {
 		dir:    dir,
 		log:    cfg.Logger,
 		kern:   kern,
-		host:   host,
+		proc:   proc,
 		jobs:   make(chan *job),
 		closed: make(chan struct{}),
 		bases:  map[string]string{},
 	}
 	if err := f.trash.open(dir, f.log); err != nil {
-		return nil, errorsJoinClose(fmt.Errorf("root filesystems: %w", err), host)
+		return nil, errorsJoinClose(fmt.Errorf("root filesystems: %w", err), proc)
 	}
 	if err := f.startBuilders(); err != nil {
 		return nil, errorsJoinClose(fmt.Errorf("root filesystems: %w", err), f)
@@ -85,15 +85,18 @@ func New(cfg Config) (*FS, error) {
 }
 
 // Close ends the builder threads and waits until removed layers are gone.
-// Roots that were built stay valid.
+// Roots that were built stay valid. It can be called again.
 func (f *FS) Close() error {
-	f.close.Do(func() { close(f.closed) })
-	f.builders.Wait()
-	f.trash.close()
-	if f.template != nil {
-		f.template.Close()
-	}
-	return f.host.Close()
+	f.close.Do(func() {
+		close(f.closed)
+		f.builders.Wait()
+		f.trash.close()
+		f.proc.Close()
+		if f.template != nil {
+			f.template.Close()
+		}
+	})
+	return nil
 }
 
 // Build makes the mount namespace of a container. Its errors are *Error, or

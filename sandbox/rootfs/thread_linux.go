@@ -114,7 +114,7 @@ func onOwnThread(fn func()) {
 func (f *FS) enterTemplate() (*thread, error) {
 	t := &thread{fs: f}
 	if f.template == nil {
-		ns, err := makeTemplate(f.dir, f.host.proc)
+		ns, err := makeTemplate(f.dir, f.proc)
 		if err != nil {
 			return nil, fmt.Errorf("make template mount namespace: %w", err)
 		}

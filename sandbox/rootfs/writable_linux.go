@@ -195,14 +195,7 @@ func (t *trash) open(parent string, log *slog.Logger) error {
 
 // close waits until everything that was taken is gone.
 func (t *trash) close() {
-	if t.stop == nil {
-		return
-	}
-	select {
-	case <-t.stop:
-	default:
-		close(t.stop)
-	}
+	close(t.stop)
 	t.done.Wait()
 }
 
