@@ -163,7 +163,7 @@ func (s *System) FdSeek(fd uint32, offset int64, whence wasi.Whence) (uint64, wa
 		return 0, errno
 	case f.kind == wasi.FiletypeDirectory:
 		return 0, wasi.EBADF
-	case f.fd < 0 || f.kind == wasi.FiletypeCharacterDevice || f.sock != nil:
+	case f.fd < 0 || f.kind == wasi.FiletypeCharacterDevice || f.isSocket():
 		return 0, wasi.ESPIPE
 	case whence > wasi.WhenceEnd:
 		return 0, wasi.EINVAL

@@ -105,14 +105,18 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 	case s.full():
 		return 0, wasi.EMFILE
 	}
-	if rights == 0 {
+	all := rights == 0
+	if all {
 		rights = dir.inheriting
 	}
 	mode, errno := openMode(rights&dir.inheriting, oflags, flags, lookup)
 	if errno != 0 {
 		return 0, errno
 	}
-	host, errno := dir.openFile(path, mode, oflags)
+	if !all && oflags&wasi.OflagsDirectory != 0 && rights&wasi.RightFdWrite != 0 {
+		return 0, wasi.EISDIR
+	}
+	host, errno := dir.openFile(path, mode, all)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -159,9 +163,10 @@ func openMode(rights wasi.Rights, oflags wasi.Oflags, flags wasi.Fdflags, lookup
 	return mode | unix.O_NOCTTY, 0
 }
 
-// openFile opens with the mode that was asked for, and read-only where it is a
-// directory or where writing was a wish that came with "all rights".
-func (f *file) openFile(path string, mode int, oflags wasi.Oflags) (int, wasi.Errno) {
+// openFile opens with the mode that was asked for. Where the guest asked for all
+// rights, writing is a wish: a directory, or a file that may only be read, is
+// opened for reading.
+func (f *file) openFile(path string, mode int, all bool) (int, wasi.Errno) {
 	if f.readonly && mode&(unix.O_CREAT|unix.O_TRUNC) != 0 {
 		return -1, wasi.EROFS
 	}
@@ -170,15 +175,11 @@ func (f *file) openFile(path string, mode int, oflags wasi.Oflags) (int, wasi.Er
 	}
 	const perm = 0o666
 	host, errno := f.openat(path, mode, permIf(mode, perm))
-	access := mode & unix.O_ACCMODE
-	if access == unix.O_RDONLY || errno == 0 {
+	if !all || mode&(unix.O_CREAT|unix.O_TRUNC|unix.O_EXCL) != 0 {
 		return host, errno
 	}
-	plain := mode&(unix.O_CREAT|unix.O_TRUNC|unix.O_EXCL) == 0
-	switch {
-	case errno == wasi.EISDIR && plain:
-		return f.openat(path, mode&^unix.O_ACCMODE|unix.O_DIRECTORY, 0)
-	case (errno == wasi.EACCES || errno == wasi.EROFS) && access == unix.O_RDWR && plain:
+	switch errno {
+	case wasi.EISDIR, wasi.EACCES, wasi.EROFS, wasi.EPERM, wasi.ETXTBSY:
 		if h, e := f.openat(path, mode&^unix.O_ACCMODE, 0); e == 0 {
 			return h, 0
 		}

@@ -6,11 +6,6 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 )
 
-// socket is what is known of a descriptor that is one.
-type socket struct {
-	family int
-}
-
 func socketKind(fd int) wasi.Filetype {
 	if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err == nil && t == unix.SOCK_DGRAM {
 		return wasi.FiletypeSocketDgram
@@ -20,12 +15,14 @@ func socketKind(fd int) wasi.Filetype {
 
 // sockOf finds a socket.
 func (s *System) sockOf(fd uint32, right wasi.Rights) (*file, wasi.Errno) {
-	f, errno := s.with(fd, right)
+	f, errno := s.get(fd)
 	switch {
 	case errno != 0:
 		return nil, errno
-	case f.sock == nil && (f.fd < 0 || (f.kind != wasi.FiletypeSocketStream && f.kind != wasi.FiletypeSocketDgram)):
+	case f.kind != wasi.FiletypeSocketStream && f.kind != wasi.FiletypeSocketDgram:
 		return nil, wasi.ENOTSOCK
+	case f.rights&right != right:
+		return nil, wasi.ENOTCAPABLE
 	}
 	return f, 0
 }
@@ -58,7 +55,7 @@ func (s *System) SockAccept(fd uint32, flags wasi.Fdflags) (uint32, wasi.Errno) 
 }
 
 func (s *System) insertSocket(fd int, flags wasi.Fdflags) (uint32, wasi.Errno) {
-	f := &file{fd: fd, kind: socketKind(fd), flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket, sock: &socket{}}
+	f := &file{fd: fd, kind: socketKind(fd), flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket}
 	n, errno := s.insert(f)
 	if errno != 0 {
 		f.close()
@@ -118,4 +115,8 @@ func (s *System) SockShutdown(fd uint32, how uint8) wasi.Errno {
 		return wasi.EINVAL
 	}
 	return wasi.ErrnoOf(unix.Shutdown(f.fd, h))
+}
+
+func (f *file) isSocket() bool {
+	return f.kind == wasi.FiletypeSocketStream || f.kind == wasi.FiletypeSocketDgram
 }

@@ -71,7 +71,6 @@ type file struct {
 	isRoot     bool
 	readonly   bool
 	dir        *listing // of fd_readdir
-	sock       *socket
 }
 
 // New takes ownership of the descriptors of preopens and listeners.
@@ -98,7 +97,7 @@ func New(c Config) (*System, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listener %d: %w", fd, err)
 		}
-		s.table = append(s.table, &file{fd: fd, kind: kind, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket, sock: &socket{}})
+		s.table = append(s.table, &file{fd: fd, kind: kind, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket})
 	}
 	s.open = len(s.table)
 	return s, nil
