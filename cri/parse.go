@@ -163,10 +163,12 @@ func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security
 }
 
 func parseSeccomp(c *runtimev1.LinuxContainerSecurityContext, s *sandbox.Security) error {
+	//lint:ignore SA1019 older kubelets send nothing else
+	path := c.SeccompProfilePath
 	switch p := c.Seccomp; {
-	case p == nil && (c.SeccompProfilePath == "" || c.SeccompProfilePath == "unconfined"):
-	case p == nil && strings.HasPrefix(c.SeccompProfilePath, "localhost/"):
-		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, strings.TrimPrefix(c.SeccompProfilePath, "localhost/")
+	case p == nil && (path == "" || path == "unconfined"):
+	case p == nil && strings.HasPrefix(path, "localhost/"):
+		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, strings.TrimPrefix(path, "localhost/")
 	case p == nil: // runtime/default, docker/default
 		s.Seccomp = sandbox.SeccompDefault
 	case p.ProfileType == runtimev1.SecurityProfile_RuntimeDefault:
