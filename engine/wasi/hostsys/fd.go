@@ -15,7 +15,7 @@ const maxIovs = 1024
 // Iovs gives room for the vectors of one call; it is used again by the next.
 func (s *System) Iovs() *[maxIovs][]byte { return &s.iovs }
 
-// vectors makes iovecs of Linux on the caller's stack.
+// iovecs makes vectors of Linux on the caller's stack.
 func iovecs(dst *[16]unix.Iovec, bufs [][]byte) []unix.Iovec {
 	v := dst[:0]
 	for _, b := range bufs {
@@ -36,18 +36,14 @@ const noOffset = math.MaxUint64
 // vectors moves a part, as the interface allows.
 func vector(trap, trapAt uintptr, fd int, bufs [][]byte, off uint64) (int, wasi.Errno) {
 	var room [16]unix.Iovec
-	v := iovecs(&room, bufs)
-	if len(v) == 0 {
-		v = room[:0]
-	}
+	count := uintptr(len(iovecs(&room, bufs)))
 	for {
 		var n uintptr
 		var e unix.Errno
-		base := uintptr(unsafe.Pointer(&room))
 		if off == noOffset {
-			n, _, e = unix.Syscall(trap, uintptr(fd), base, uintptr(len(v)))
+			n, _, e = unix.Syscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&room)), count)
 		} else {
-			n, _, e = unix.Syscall6(trapAt, uintptr(fd), base, uintptr(len(v)), uintptr(off), 0, 0)
+			n, _, e = unix.Syscall6(trapAt, uintptr(fd), uintptr(unsafe.Pointer(&room)), count, uintptr(off), 0, 0)
 		}
 		switch e {
 		case 0:
@@ -168,11 +164,17 @@ func (s *System) FdSeek(fd uint32, offset int64, whence wasi.Whence) (uint64, wa
 	case whence > wasi.WhenceEnd:
 		return 0, wasi.EINVAL
 	}
-	n, err := unix.Seek(f.fd, offset, int(whence))
-	if err == nil && f.rights&right == 0 {
+	if f.rights&right == 0 { // that it has no position is the better answer
+		if _, err := unix.Seek(f.fd, 0, unix.SEEK_CUR); err != nil {
+			return 0, wasi.ErrnoOf(err)
+		}
 		return 0, wasi.ENOTCAPABLE
 	}
-	return uint64(n), wasi.ErrnoOf(err)
+	n, err := unix.Seek(f.fd, offset, int(whence))
+	if err != nil {
+		return 0, wasi.ErrnoOf(err)
+	}
+	return uint64(n), 0
 }
 
 // FdAdvise is a hint.

@@ -20,19 +20,26 @@ func (f *file) resolveFlags() uint64 {
 // openat opens a path beneath a directory.
 func (f *file) openat(path string, flags int, mode uint32) (int, wasi.Errno) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: uint64(mode), Resolve: f.resolveFlags()}
-	for {
+	for races := 0; ; {
 		fd, err := unix.Openat2(f.fd, path, &how)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			return fd, 0
-		case unix.EINTR, unix.EAGAIN: // a rename raced with the resolution
+		case err == unix.EINTR:
 			continue
-		case unix.EXDEV: // the path leaves the directory
+		case err == unix.EAGAIN && races < maxRaces: // a rename somewhere raced with the resolution
+			races++
+			continue
+		case err == unix.EXDEV: // the path leaves the directory
 			return -1, wasi.EPERM
 		}
 		return -1, wasi.ErrnoOf(err)
 	}
 }
+
+// maxRaces bounds how often a path is resolved again because of renames that
+// others make.
+const maxRaces = 1000
 
 // dirOf finds a directory that holds a right, for a path that starts there.
 func (s *System) dirOf(fd uint32, right wasi.Rights, path string) (*file, wasi.Errno) {
@@ -125,13 +132,12 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 
 // openMode turns what the guest wants into flags of open(2).
 func openMode(rights wasi.Rights, oflags wasi.Oflags, flags wasi.Fdflags, lookup wasi.Lookupflags) (int, wasi.Errno) {
-	const writes = wasi.RightFdWrite | wasi.RightFdAllocate | wasi.RightFdFilestatSetSize
 	mode := unix.O_RDONLY
-	switch {
-	case oflags&wasi.OflagsDirectory != 0:
-	case rights&writes != 0 && rights&(wasi.RightFdRead|wasi.RightFdReaddir) != 0:
+	switch { // the other rights that need writing come along in what Go asks for to read
+	case oflags&wasi.OflagsDirectory != 0 || rights&wasi.RightFdWrite == 0:
+	case rights&(wasi.RightFdRead|wasi.RightFdReaddir) != 0:
 		mode = unix.O_RDWR
-	case rights&writes != 0:
+	default:
 		mode = unix.O_WRONLY
 	}
 	if oflags&wasi.OflagsCreat != 0 {
@@ -361,6 +367,12 @@ func (s *System) PathLink(fd uint32, lookup wasi.Lookupflags, path string, toFD 
 	if lookup&wasi.LookupSymlinkFollow != 0 {
 		return wasi.EINVAL
 	}
+	if strings.HasSuffix(path, "/") { // the kernel would follow a link there, out of the directory
+		if _, errno := s.PathFilestat(fd, 0, path); errno != 0 && errno != wasi.ENOTCAPABLE {
+			return errno
+		}
+		return wasi.EPERM // a directory has no hard links
+	}
 	return from.inParent(path, func(d int, last string) error {
 		return goError(target.inParent(to, func(d2 int, last2 string) error { return unix.Linkat(d, last, d2, last2, 0) }))
 	})
@@ -389,14 +401,20 @@ func (s *System) PathReadlink(fd uint32, path string, buf []byte) (int, wasi.Err
 	if errno != 0 {
 		return 0, errno
 	}
-	if len(buf) == 0 { // the kernel refuses what the interface allows
-		_, errno := s.PathFilestat(fd, 0, path)
+	link, errno := dir.openat(path, pathFlags(0), 0)
+	if errno != 0 {
 		return 0, errno
 	}
-	var n int
-	errno = dir.inParent(path, func(d int, last string) (err error) {
-		n, err = unix.Readlinkat(d, last, buf)
-		return err
-	})
-	return n, errno
+	defer unix.Close(link)
+	kind, err := kindOf(link)
+	switch {
+	case err != nil:
+		return 0, wasi.ErrnoOf(err)
+	case kind != wasi.FiletypeSymbolicLink:
+		return 0, wasi.EINVAL
+	case len(buf) == 0: // the kernel refuses what the interface allows
+		return 0, 0
+	}
+	n, err := unix.Readlinkat(link, "", buf)
+	return max(n, 0), wasi.ErrnoOf(err)
 }

@@ -18,43 +18,28 @@ type pollState struct {
 // Poll waits until one subscription is due, and gives the events of all that
 // are to emit. A clock is never due early.
 func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errno {
-	now := [len(clocks)]uint64{}
-	known := [len(clocks)]bool{}
 	n := s.immediate(subs, emit)
-	wait, hasClock := uint64(math.MaxUint64), false
+	var started [len(clocks)]uint64 // what each clock showed
+	hasClock := false
 	for i := range subs {
 		sub := &subs[i]
-		if sub.Type != wasi.EventClock || uint64(sub.Clock) >= uint64(len(clocks)) {
+		if !isClock(sub) {
 			continue
 		}
-		if !known[sub.Clock] {
-			t, errno := s.ClockTime(sub.Clock)
-			if errno != 0 {
-				return errno
-			}
-			now[sub.Clock], known[sub.Clock] = t, true
-		}
 		hasClock = true
-		wait = min(wait, remaining(sub, now[sub.Clock]))
-	}
-	if n > 0 {
-		wait = 0
+		if started[sub.Clock] != 0 {
+			continue
+		}
+		t, errno := s.ClockTime(sub.Clock)
+		if errno != 0 {
+			return errno
+		}
+		started[sub.Clock] = t
 	}
 	if n == 0 && !hasClock && len(s.poll.fds) == 0 {
 		return wasi.EINVAL // nothing could ever happen
 	}
-	return s.await(subs, now, wait, n, emit)
-}
-
-// remaining is the time until a clock subscription is due, seen from now.
-func remaining(sub *wasi.Subscription, now uint64) uint64 {
-	switch {
-	case !sub.Absolute:
-		return sub.Timeout
-	case sub.Timeout > now:
-		return sub.Timeout - now
-	}
-	return 0
+	return s.await(subs, &started, n, emit)
 }
 
 // immediate emits what is due without waiting, errors among it, and collects
@@ -64,12 +49,13 @@ func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n i
 	for i := range subs {
 		sub := &subs[i]
 		e := wasi.Event{Userdata: sub.Userdata, Type: sub.Type}
-		if sub.Type == wasi.EventClock {
-			if uint64(sub.Clock) >= uint64(len(clocks)) {
-				e.Errno = wasi.EINVAL
-				emit(e)
-				n++
-			}
+		switch {
+		case isClock(sub):
+			continue
+		case sub.Type == wasi.EventClock:
+			e.Errno = wasi.EINVAL
+			emit(e)
+			n++
 			continue
 		}
 		f, errno := s.with(sub.FD, wasi.RightPollFdReadwrite)
@@ -116,56 +102,66 @@ func pollEvents(t wasi.Eventtype) int16 {
 	return unix.POLLOUT
 }
 
+// isClock says that a subscription is for a clock that there is.
+func isClock(sub *wasi.Subscription) bool {
+	return sub.Type == wasi.EventClock && uint64(sub.Clock) < uint64(len(clocks))
+}
+
+func isCPU(sub *wasi.Subscription) bool {
+	return sub.Clock == wasi.ClockProcessCPU || sub.Clock == wasi.ClockThreadCPU
+}
+
 // await polls until a descriptor is ready or the shortest clock is due. emitted
 // events are there already.
-func (s *System) await(subs []wasi.Subscription, now [len(clocks)]uint64, wait uint64, emitted int, emit func(wasi.Event)) wasi.Errno {
-	start, errno := s.ClockTime(wasi.ClockMonotonic)
-	if errno != 0 {
-		return errno
-	}
-	left := wait
+func (s *System) await(subs []wasi.Subscription, started *[len(clocks)]uint64, emitted int, emit func(wasi.Event)) wasi.Errno {
+	start := s.clock.monotonic()
 	for {
-		ready, errno := s.ppoll(left)
+		wait := uint64(0)
+		if emitted == 0 {
+			wait = s.shortest(subs, s.clock.monotonic()-start)
+		}
+		ready, errno := s.ppoll(wait)
 		if errno != 0 {
 			return errno
 		}
-		t, errno := s.ClockTime(wasi.ClockMonotonic)
-		if errno != 0 {
-			return errno
-		}
-		elapsed := t - start
+		elapsed := s.clock.monotonic() - start
 		if ready > 0 {
 			emitted += s.emitReady(subs, emit)
 		}
-		emitted += s.emitClocks(subs, now, elapsed, emit)
+		emitted += s.emitClocks(subs, started, elapsed, emit)
 		if emitted > 0 {
 			return 0
 		}
-		left = uint64(math.MaxUint64) // interrupted, or a clock that runs slower than this one
-		if wait != math.MaxUint64 {
-			left = max(wait, elapsed) - elapsed
-			left = max(left, s.shortest(subs))
-		}
+		// interrupted, or a clock that runs slower than this one
 	}
 }
 
-// shortest is the least time that is left for any clock, at least a moment.
-func (s *System) shortest(subs []wasi.Subscription) uint64 {
-	const moment = 1000
+// shortest is the least time until a clock subscription is due; MaxUint64
+// when there is none. A clock of the CPU stands still while the guest sleeps,
+// so that it is looked at only now and then.
+func (s *System) shortest(subs []wasi.Subscription, elapsed uint64) uint64 {
+	const moment = 100_000
 	least := uint64(math.MaxUint64)
 	for i := range subs {
 		sub := &subs[i]
-		if sub.Type != wasi.EventClock || !sub.Absolute {
+		switch {
+		case !isClock(sub):
+			continue
+		case !sub.Absolute:
+			least = min(least, max(sub.Timeout, elapsed)-elapsed)
 			continue
 		}
-		if t, errno := s.ClockTime(sub.Clock); errno == 0 {
-			least = min(least, remaining(sub, t))
+		t, errno := s.ClockTime(sub.Clock)
+		if errno != 0 {
+			continue
 		}
+		left := max(sub.Timeout, t) - t
+		if left > 0 && isCPU(sub) {
+			left = max(left, moment)
+		}
+		least = min(least, left)
 	}
-	if least == math.MaxUint64 {
-		return moment
-	}
-	return max(least, moment)
+	return least
 }
 
 // ppoll waits for at most so many nanoseconds. An interruption is no event.
@@ -220,13 +216,10 @@ func pending(fd int32) uint64 {
 
 // emitClocks emits the clocks that are due: a relative one by the time that has
 // passed, an absolute one by its clock.
-func (s *System) emitClocks(subs []wasi.Subscription, start [len(clocks)]uint64, elapsed uint64, emit func(wasi.Event)) (n int) {
+func (s *System) emitClocks(subs []wasi.Subscription, started *[len(clocks)]uint64, elapsed uint64, emit func(wasi.Event)) (n int) {
 	for i := range subs {
 		sub := &subs[i]
-		if sub.Type != wasi.EventClock || uint64(sub.Clock) >= uint64(len(clocks)) {
-			continue
-		}
-		if !s.due(sub, start[sub.Clock], elapsed) {
+		if !isClock(sub) || !s.due(sub, started, elapsed) {
 			continue
 		}
 		emit(wasi.Event{Userdata: sub.Userdata, Type: wasi.EventClock})
@@ -235,10 +228,12 @@ func (s *System) emitClocks(subs []wasi.Subscription, start [len(clocks)]uint64,
 	return n
 }
 
-func (s *System) due(sub *wasi.Subscription, start, elapsed uint64) bool {
-	cpu := sub.Clock == wasi.ClockProcessCPU || sub.Clock == wasi.ClockThreadCPU
-	if !sub.Absolute && !cpu {
-		return elapsed >= sub.Timeout
+func (s *System) due(sub *wasi.Subscription, started *[len(clocks)]uint64, elapsed uint64) bool {
+	if !sub.Absolute && elapsed >= sub.Timeout {
+		return true // by the clock of the CPU too: that of a sleeping guest stands still
+	}
+	if !sub.Absolute && !isCPU(sub) {
+		return false
 	}
 	t, errno := s.ClockTime(sub.Clock)
 	if errno != 0 {
@@ -247,5 +242,5 @@ func (s *System) due(sub *wasi.Subscription, start, elapsed uint64) bool {
 	if sub.Absolute {
 		return t >= sub.Timeout
 	}
-	return elapsed >= sub.Timeout || t-start >= sub.Timeout // a sleeping guest's CPU clock stands still
+	return t-started[sub.Clock] >= sub.Timeout
 }

@@ -10,13 +10,12 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 )
 
-// listing reads a directory through a descriptor of its own. Cookies are the
-// kernel's own offsets plus two, so that they stay valid while the directory
-// changes; 0 is the beginning and 1 stands behind a listing's end.
+// listing is the part of a directory that fd_readdir reads. Cookies are the
+// kernel's own offsets plus one, so that they stay valid while the directory
+// changes; 0 is the beginning.
 type listing struct {
-	buf  []byte // of getdents64
+	buf  []byte // of getdents64, made once
 	rest []byte
-	at   uint64 // offset that the next entry of the kernel follows
 }
 
 const (
@@ -37,13 +36,13 @@ func (s *System) FdReaddir(fd uint32, cookie uint64, yield func(wasi.Dirent) boo
 	case f.rights&wasi.RightFdReaddir == 0:
 		return wasi.ENOTCAPABLE
 	}
-	if f.dir == nil {
-		f.dir = &listing{buf: make([]byte, listingSize)}
+	if s.listing.buf == nil {
+		s.listing.buf = make([]byte, listingSize)
 	}
-	if errno := f.dir.seek(f.fd, cookie); errno != 0 {
+	if errno := s.listing.seek(f.fd, cookie); errno != 0 {
 		return errno
 	}
-	return f.dir.each(f.fd, yield)
+	return s.listing.each(f.fd, yield)
 }
 
 // seek makes the next entry the one behind the cookie.
@@ -55,7 +54,7 @@ func (l *listing) seek(fd int, cookie uint64) wasi.Errno {
 	if off > math.MaxInt64 {
 		return wasi.EINVAL
 	}
-	l.rest, l.at = nil, off
+	l.rest = nil
 	_, err := unix.Seek(fd, int64(off), unix.SEEK_SET)
 	return wasi.ErrnoOf(err)
 }

@@ -51,11 +51,14 @@ type Config struct {
 type System struct {
 	Args, Env [][]byte
 
-	table []*file // by descriptor; nil where closed
-	open  int
-	max   int
-	poll  pollState
-	iovs  [maxIovs][]byte // of the vector call under way
+	table   []*file // by descriptor; nil where closed
+	lowest  int     // no descriptor below it is free
+	open    int
+	max     int
+	poll    pollState
+	iovs    [maxIovs][]byte // of the vector call under way
+	listing listing         // of the fd_readdir under way
+	clock   vdsoClock
 }
 
 // file is an open descriptor.
@@ -70,12 +73,11 @@ type file struct {
 	isPreopen  bool
 	isRoot     bool
 	readonly   bool
-	dir        *listing // of fd_readdir
 }
 
 // New takes ownership of the descriptors of preopens and listeners.
 func New(c Config) (*System, error) {
-	s := &System{Args: c.Args, Env: c.Env, max: c.MaxFiles}
+	s := &System{Args: c.Args, Env: c.Env, max: c.MaxFiles, clock: newVDSOClock()}
 	if s.max <= 0 {
 		s.max = DefaultMaxFiles
 	}
@@ -173,16 +175,21 @@ func (s *System) insert(f *file) (uint32, wasi.Errno) {
 		return 0, wasi.EMFILE
 	}
 	s.open++
-	if s.open <= len(s.table) { // there is a hole
-		for i, old := range s.table {
-			if old == nil {
-				s.table[i] = f
-				return uint32(i), 0
-			}
+	for ; s.lowest < len(s.table); s.lowest++ {
+		if s.table[s.lowest] == nil {
+			s.table[s.lowest] = f
+			return uint32(s.lowest), 0
 		}
 	}
 	s.table = append(s.table, f)
 	return uint32(len(s.table) - 1), 0
+}
+
+// remove frees a number.
+func (s *System) remove(fd uint32) {
+	s.table[fd] = nil
+	s.open--
+	s.lowest = min(s.lowest, int(fd))
 }
 
 // full says whether another descriptor can be opened, before the host is asked.
@@ -194,8 +201,7 @@ func (s *System) FdClose(fd uint32) wasi.Errno {
 	if errno != 0 {
 		return errno
 	}
-	s.table[fd] = nil
-	s.open--
+	s.remove(fd)
 	return f.close()
 }
 
@@ -205,7 +211,22 @@ func (f *file) close() wasi.Errno {
 	}
 	fd := f.fd
 	f.fd = -1
+	if fd <= 2 {
+		return plug(fd)
+	}
 	return wasi.ErrnoOf(unix.Close(fd))
+}
+
+// plug closes a standard stream of the process, but keeps its number taken: what
+// the runtime or the worker writes there must not land in a file that the guest
+// opens next.
+func plug(fd int) wasi.Errno {
+	inert, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return wasi.ErrnoOf(err)
+	}
+	defer unix.Close(inert)
+	return wasi.ErrnoOf(unix.Dup3(inert, fd, unix.O_CLOEXEC))
 }
 
 // FdRenumber moves a descriptor onto another one, which is closed.
@@ -221,8 +242,8 @@ func (s *System) FdRenumber(from, to uint32) wasi.Errno {
 	if from == to {
 		return 0
 	}
-	s.table[to], s.table[from] = f, nil
-	s.open--
+	s.table[to] = f
+	s.remove(from)
 	old.close() // as dup2 does, its error is lost
 	return 0
 }
