@@ -19,7 +19,7 @@ type files interface {
 	list(path string) ([]string, error)
 	// mark makes marked say true of a directory.
 	mark(path string) error
-	marked(path string) bool
+	marked(path string) (bool, error)
 }
 
 // markName is the extended attribute of parents that Create made.
@@ -84,6 +84,10 @@ func open(path string, flags int) (int, error) {
 }
 
 func (kernelFiles) list(path string) ([]string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil || st.Nlink == 2 {
+		return nil, err // each directory inside would have a link
+	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, err
@@ -98,10 +102,17 @@ func (kernelFiles) list(path string) ([]string, error) {
 }
 
 func (kernelFiles) mark(path string) error {
-	return unix.Setxattr(path, markName, []byte("1"), 0)
+	err := unix.Setxattr(path, markName, []byte("1"), 0)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil // the parent will stay
+	}
+	return err
 }
 
-func (kernelFiles) marked(path string) bool {
-	n, err := unix.Getxattr(path, markName, nil)
-	return err == nil && n > 0
+func (kernelFiles) marked(path string) (bool, error) {
+	_, err := unix.Getxattr(path, markName, nil)
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return false, nil
+	}
+	return err == nil, err
 }

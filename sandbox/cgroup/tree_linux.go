@@ -40,10 +40,26 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
+// markNew marks a group that was just made, or removes it.
+func markNew(f files, dir string) error {
+	err := f.mark(dir)
+	if err != nil {
+		return errors.Join(err, f.rmdir(dir))
+	}
+	return nil
+}
+
 // removeParents removes p and the groups above it as far as they were made by
 // us and are empty.
 func removeParents(f files, root, p string) {
-	for ; p != "/" && f.marked(root+p); p = path.Dir(p) {
+	for ; p != "/"; p = path.Dir(p) {
+		ours, err := f.marked(root + p)
+		if absent(err) {
+			continue
+		}
+		if err != nil || !ours {
+			return
+		}
 		if err := f.rmdir(root + p); err != nil && !absent(err) {
 			return // somebody is in it
 		}

@@ -89,7 +89,7 @@ func (t *v1) makeParents(h *hierarchy, p string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.files.mark(h.root + p); err != nil {
+	if err := markNew(t.files, h.root+p); err != nil {
 		return err
 	}
 	return t.fill(h, p)
@@ -188,16 +188,15 @@ func (t *v1) remove(p string) error {
 	return errors.Join(errs...)
 }
 
-// kill needs to look at one hierarchy only, as a process is in the same group
-// of all of them.
-func (t *v1) kill(p string) (bool, error) {
-	h := t.layout.find("memory")
-	if h == nil {
-		h = &t.layout.trees[0]
-	}
-	left, err := killTree(t.files, h.root+p)
-	if err != nil {
-		return false, &Error{Op: "kill", Path: p, Err: err}
+// kill looks at all hierarchies, as a process that was interrupted while it
+// joined is in the group of some of them only.
+func (t *v1) kill(p string) (left bool, err error) {
+	for i := range t.layout.trees {
+		more, err := killTree(t.files, t.layout.trees[i].root+p)
+		if err != nil {
+			return false, &Error{Op: "kill", Path: p, Err: err}
+		}
+		left = left || more
 	}
 	return left, nil
 }

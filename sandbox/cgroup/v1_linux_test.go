@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -176,7 +177,9 @@ func TestV1JoinStatsKill(t *testing.T) {
 	if s.Pids != 1 || s.MemoryLimit != 64<<20 || s.Time.IsZero() {
 		t.Errorf("got %+v, want one process and a limit of 64 MiB", s)
 	}
-	if err := g.Delete(t.Context()); !errors.Is(err, syscall.EBUSY) {
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := g.Delete(short); !errors.Is(err, syscall.EBUSY) {
 		t.Errorf("delete with a process: got %v, want EBUSY", err)
 	}
 	go cmd.Wait()
@@ -364,4 +367,67 @@ func BenchmarkV1Stats(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// faulty are the files of this kernel, one operation of which fails.
+type faulty struct {
+	kernelFiles
+	fail func(op, path string) error
+}
+
+func (f *faulty) mkdir(path string) error {
+	if err := f.fail("mkdir", path); err != nil {
+		return err
+	}
+	return f.kernelFiles.mkdir(path)
+}
+
+func (f *faulty) write(path, value string) error {
+	if err := f.fail("write", path); err != nil {
+		return err
+	}
+	return f.kernelFiles.write(path, value)
+}
+
+func (f *faulty) mark(path string) error {
+	if err := f.fail("mark", path); err != nil {
+		return err
+	}
+	return f.kernelFiles.mark(path)
+}
+
+func TestV1CreateUndoneOnAnyFault(t *testing.T) {
+	m := newV1(t) // looks for what is left at the end
+	res := sandbox.Resources{CPUShares: 5, CPUQuota: 20000, CPUPeriod: 50000, CpusetCpus: "0", MemoryLimit: 1 << 24, MemorySwap: 1 << 25, PidsLimit: 5}
+	count, nth := 0, -1
+	m.tree.(*v1).files = &faulty{fail: func(_, path string) error {
+		if count++; count == nth {
+			return syscall.EIO
+		}
+		return nil
+	}}
+	g, err := m.Create(t.Context(), "", "a", res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for total := count; nth < total; {
+		nth, count = max(nth, 0)+1, 0
+		if _, err := m.Create(t.Context(), "", "a", res); !errors.Is(err, syscall.EIO) {
+			t.Errorf("fault %d: got %v, want EIO", nth, err)
+		}
+		for _, h := range m.tree.(*v1).layout.trees {
+			if top := h.root + path.Dir(m.parent); exists(top) {
+				t.Fatalf("fault %d: left behind: %s", nth, top)
+			}
+		}
+	}
+	t.Logf("%d faults", nth)
 }

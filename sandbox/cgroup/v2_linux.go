@@ -69,7 +69,7 @@ func (t *v2) makeParents(p string) error {
 	if err != nil {
 		return err
 	}
-	return t.files.mark(t.root + p)
+	return markNew(t.files, t.root+p)
 }
 
 // adopt lets the parent of a scope that systemd made hand on its controllers.
