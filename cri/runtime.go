@@ -159,6 +159,18 @@ func (s *Server) ContainerStatus(_ context.Context, r *runtimev1.ContainerStatus
 	return resp, err
 }
 
+// UpdateContainerResources implements RuntimeService.
+func (s *Server) UpdateContainerResources(ctx context.Context, r *runtimev1.UpdateContainerResourcesRequest) (*runtimev1.UpdateContainerResourcesResponse, error) {
+	return &runtimev1.UpdateContainerResourcesResponse{}, s.Manager.UpdateResources(ctx, r.ContainerId, parseResources(r.GetLinux()))
+}
+
+// UpdatePodSandboxResources implements RuntimeService. The kubelet owns the
+// cgroup of the pod and has changed it before this call.
+func (s *Server) UpdatePodSandboxResources(_ context.Context, r *runtimev1.UpdatePodSandboxResourcesRequest) (*runtimev1.UpdatePodSandboxResourcesResponse, error) {
+	_, err := s.Manager.Pod(r.PodSandboxId)
+	return &runtimev1.UpdatePodSandboxResourcesResponse{}, err
+}
+
 // ReopenContainerLog implements RuntimeService.
 func (s *Server) ReopenContainerLog(ctx context.Context, r *runtimev1.ReopenContainerLogRequest) (*runtimev1.ReopenContainerLogResponse, error) {
 	return &runtimev1.ReopenContainerLogResponse{}, s.Manager.ReopenLog(ctx, r.ContainerId)

@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,10 +32,12 @@ func (w *worker) serveControl() error {
 				conn, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC)
 				return !errors.Is(err, unix.EAGAIN)
 			})
-			if err != nil {
+			switch {
+			case err != nil:
 				return
-			}
-			if conn >= 0 {
+			case conn < 0: // the guest may hold all descriptors that there are
+				time.Sleep(100 * time.Millisecond)
+			default:
 				w.answer(conn)
 			}
 		}
