@@ -3,7 +3,6 @@ package kubelet
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -69,7 +68,6 @@ func startKubelet(t *testing.T, socket string) *kubelet {
 	}
 	must(t, os.MkdirAll(k.manifests(), 0o755))
 	makeNodeAddress(t)
-	hideHostDirs(t)
 	group := makeGroups(t)
 	config, err := json.Marshal(k.config(socket, group))
 	must(t, err)
@@ -195,20 +193,15 @@ func makeNodeAddress(t *testing.T) {
 }
 
 // hideHostDirs puts empty file systems over the places outside its root in
-// which the kubelet writes.
+// which the kubelet writes. It must come before the server, whose network keeps
+// its addresses there as well.
 func hideHostDirs(t *testing.T) {
 	t.Helper()
-	for _, dir := range []string{"/var/lib/kubelet", "/var/log"} {
-		_, err := os.Stat(dir)
-		made := errors.Is(err, os.ErrNotExist)
-		must(t, os.MkdirAll(dir, 0o755))
+	for _, dir := range []string{"/var/lib", "/var/log"} {
 		must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
 		t.Cleanup(func() {
 			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 				t.Errorf("unmount %s: %v", dir, err)
-			}
-			if made {
-				_ = os.Remove(dir)
 			}
 		})
 	}
