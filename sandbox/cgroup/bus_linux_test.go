@@ -169,7 +169,10 @@ func TestSystemdBus(t *testing.T) {
 	if err := b.start(ctx, "a.scope", props); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(m.units["a.scope"]); !strings.Contains(got, "x.slice") || !strings.Contains(got, "Delegate") {
+	m.mu.Lock()
+	started := fmt.Sprint(m.units["a.scope"])
+	m.mu.Unlock()
+	if got := started; !strings.Contains(got, "x.slice") || !strings.Contains(got, "Delegate") {
 		t.Errorf("got properties %s", got)
 	}
 	if err := b.start(ctx, "a.scope", props); !errors.Is(err, errUnitExists) {

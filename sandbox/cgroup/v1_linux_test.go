@@ -152,22 +152,35 @@ func TestV1RefusedLimitsLeaveNothing(t *testing.T) {
 	}
 }
 
-// sleeper starts a process that waits.
-func sleeper(t testing.TB) *exec.Cmd {
+// sleeper is a process that waits. It is reaped as soon as it ends.
+type sleeper struct {
+	pid  int
+	dead chan struct{}
+}
+
+func newSleeper(t testing.TB) *sleeper {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd
+	s := &sleeper{pid: cmd.Process.Pid, dead: make(chan struct{})}
+	go func() {
+		cmd.Wait()
+		close(s.dead)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-s.dead
+	})
+	return s
 }
 
 func TestV1JoinStatsKill(t *testing.T) {
 	m := newV1(t)
 	g := m.mustCreate(t, "a", sandbox.Resources{MemoryLimit: 64 << 20})
-	cmd := sleeper(t)
-	if err := g.Join(t.Context(), cmd.Process.Pid); err != nil {
+	proc := newSleeper(t)
+	if err := g.Join(t.Context(), proc.pid); err != nil {
 		t.Fatal(err)
 	}
 	s, err := g.Stats()
@@ -182,7 +195,6 @@ func TestV1JoinStatsKill(t *testing.T) {
 	if err := g.Delete(short); !errors.Is(err, syscall.EBUSY) {
 		t.Errorf("delete with a process: got %v, want EBUSY", err)
 	}
-	go cmd.Wait()
 	if err := g.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -312,18 +324,16 @@ func TestV1Orphans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := sleeper(t)
-	if err := orphan.Join(t.Context(), cmd.Process.Pid); err != nil {
+	proc := newSleeper(t)
+	if err := orphan.Join(t.Context(), proc.pid); err != nil {
 		t.Fatal(err)
 	}
-	dead := make(chan error)
-	go func() { dead <- cmd.Wait() }()
 	keep := map[string]bool{kept.Path(): true, deep.Path(): true, elsewhere.Path(): false}
 	if err := m.Orphans(t.Context(), keep); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case <-dead:
+	case <-proc.dead:
 	case <-time.After(5 * time.Second):
 		t.Error("process of the orphan lives on")
 	}

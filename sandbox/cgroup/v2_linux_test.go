@@ -330,8 +330,8 @@ func TestV2OnThisKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := m.mustCreate(t, "a", sandbox.Resources{})
-	cmd := sleeper(t)
-	if err := g.Join(t.Context(), cmd.Process.Pid); err != nil {
+	proc := newSleeper(t)
+	if err := g.Join(t.Context(), proc.pid); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := g.Stats(); err != nil || s.Time.IsZero() {
@@ -347,7 +347,6 @@ func TestV2OnThisKernel(t *testing.T) {
 	if err := g.Delete(short); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("delete with a process: got %v, want EBUSY", err)
 	}
-	go cmd.Wait()
 	if err := errors.Join(g.Kill(t.Context()), g.Delete(t.Context())); err != nil {
 		t.Fatal(err)
 	}
