@@ -20,37 +20,118 @@ type ExecResult struct {
 	Code           int32
 }
 
-// ExecSync runs a command in a running container and waits for its end. The
-// command is a WebAssembly file of the container's root filesystem, found
-// through PATH, or the container's own program when it has that name. With a
-// timeout of 0 it may run for ever; when it runs longer than the timeout, it
-// is killed and the error is of kind ErrTimeout.
+// ExecStreams is a command and the streams that it is given.
+type ExecStreams struct {
+	Command []string
+	// Stdin is nil for a command whose input is at its end. A Read that is
+	// under way when the command ends is not waited for: it must end with the
+	// connection behind it.
+	Stdin io.Reader
+	// Stdout and Stderr may be nil, and lose what is written when they fail: a
+	// command does not end because nobody listens.
+	Stdout, Stderr io.Writer
+	// TTY gives the command a terminal, whose output all goes to Stdout.
+	TTY    bool
+	Resize <-chan WindowSize // of the terminal; may be nil
+}
+
+// Exec runs a command in a running container with the streams given, waits for
+// its end and gives its exit code. The command is a WebAssembly file of the
+// container's root filesystem, found through PATH, or the container's own
+// program when it has that name. A slow Stdout makes the command wait. When ctx
+// ends first, the command is killed.
+func (m *Manager) Exec(ctx context.Context, id string, s ExecStreams) (int32, error) {
+	e, err := m.startExec(ctx, id, s)
+	if err != nil {
+		return 0, err
+	}
+	return e.wait(ctx)
+}
+
+// ExecSync runs a command as Exec does and gives what it printed. With a timeout
+// of 0 it may run for ever; when it runs longer than the timeout, it is killed
+// and the error is of kind ErrTimeout.
 func (m *Manager) ExecSync(ctx context.Context, id string, command []string, timeout time.Duration) (*ExecResult, error) {
+	var stdout, stderr capture
+	e, err := m.startExec(ctx, id, ExecStreams{Command: command, Stdout: &stdout, Stderr: &stderr})
+	if err != nil {
+		return nil, err
+	}
+	limit := ctx
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		limit, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	code, err := e.wait(limit)
+	switch {
+	case err == nil:
+		return &ExecResult{Stdout: stdout.kept, Stderr: stderr.kept, Code: code}, nil
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("command %q did not end within %s and was killed: %w: %w", command[0], timeout, ErrTimeout, err)
+	}
+	return nil, err
+}
+
+// capture keeps the beginning of what is written to it.
+type capture struct{ kept []byte }
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.kept = append(c.kept, p[:min(len(p), MaxExecOutput-len(c.kept))]...)
+	return len(p), nil
+}
+
+// execution is a command that runs.
+type execution struct {
+	proc    Process
+	streams execPipes
+}
+
+func (m *Manager) startExec(ctx context.Context, id string, s ExecStreams) (*execution, error) {
 	c, err := m.Container(id)
 	if err != nil {
 		return nil, err
 	}
-	if len(command) == 0 {
+	if len(s.Command) == 0 {
 		return nil, fmt.Errorf("exec needs a command: %w", ErrInvalid)
 	}
 	target, err := c.process()
 	if err != nil {
 		return nil, err
 	}
-	out, err := newCapture()
+	pipes, err := m.openExecPipes(&s)
 	if err != nil {
 		return nil, err
 	}
-	defer out.close()
-	proc, err := m.exec(ctx, c, target, command, out)
+	proc, err := m.launchExec(ctx, c, target, &s, pipes)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, pipes.close())
 	}
-	return m.awaitExec(ctx, proc, out, command, timeout)
+	pipes.start(&s)
+	return &execution{proc, pipes}, nil
 }
 
-// exec starts a guest in the sandbox of a running container.
-func (m *Manager) exec(ctx context.Context, c *Container, target Process, command []string, out *capture) (Process, error) {
+// wait gives the exit code once the command has ended and its output is
+// delivered. A command that is still there when ctx ends is killed.
+func (e *execution) wait(ctx context.Context) (int32, error) {
+	defer e.streams.close()
+	select {
+	case <-e.proc.Done():
+	case <-ctx.Done():
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return 0, errors.Join(ctx.Err(), endProcess(bound, e.proc))
+	}
+	select {
+	case <-e.streams.delivered():
+		return e.proc.Exit().Code, nil
+	case <-ctx.Done(): // whoever reads the output does not
+		return 0, ctx.Err()
+	}
+}
+
+// launchExec starts a guest in the sandbox of a running container.
+func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, s *ExecStreams, pipes execPipes) (Process, error) {
 	c.mu.Lock()
 	rec := c.rec
 	c.mu.Unlock()
@@ -59,7 +140,7 @@ func (m *Manager) exec(ctx context.Context, c *Container, target Process, comman
 		return nil, err
 	}
 	defer root.Close()
-	program, file, err := m.lookPath(root, execProgram(&rec, command[0]), &rec)
+	program, file, err := m.lookPath(root, execProgram(&rec, s.Command[0]), &rec)
 	if err != nil {
 		return nil, fmt.Errorf("exec: %w", err)
 	}
@@ -83,8 +164,8 @@ func (m *Manager) exec(ctx context.Context, c *Container, target Process, comman
 	}
 	defer os.RemoveAll(spec.Dir) // the exec holds its files open; nobody else needs them
 	spec.Code, spec.Target = code.File, target
-	spec.Program, spec.Args, spec.Env, spec.Cwd = program, command, rec.Env, rec.Cwd
-	spec.Stdout, spec.Stderr = out.stdout.w, out.stderr.w
+	spec.Program, spec.Args, spec.Env, spec.Cwd = program, s.Command, execEnv(&rec, s.TTY), rec.Cwd
+	pipes.give(&spec)
 	proc, err := m.Launcher.Launch(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("exec: %w", err)
@@ -102,86 +183,15 @@ func execProgram(rec *containerRecord, name string) string {
 	return name
 }
 
-func (m *Manager) awaitExec(ctx context.Context, proc Process, out *capture, command []string, timeout time.Duration) (*ExecResult, error) {
-	out.closeWriters()
-	limit := ctx
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		limit, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
+// execEnv is the environment of the container, in which a terminal has a type.
+func execEnv(rec *containerRecord, tty bool) []EnvVar {
+	if !tty {
+		return rec.Env
 	}
-	select {
-	case <-proc.Done():
-	case <-limit.Done():
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		err := endProcess(bound, proc)
-		out.wait()
-		if ctx.Err() != nil {
-			return nil, errors.Join(ctx.Err(), err)
-		}
-		return nil, errors.Join(fmt.Errorf("command %q did not end within %s and was killed: %w", command[0], timeout, ErrTimeout), err)
+	env := newEnvironment()
+	env.add("TERM", []byte("xterm"))
+	for _, kv := range rec.Env {
+		env.add(kv.Key, kv.Value)
 	}
-	out.wait()
-	return &ExecResult{Stdout: out.stdout.data, Stderr: out.stderr.data, Code: proc.Exit().Code}, nil
-}
-
-// capture reads the two output streams of a process.
-type capture struct{ stdout, stderr *drain }
-
-func newCapture() (*capture, error) {
-	stdout, err := newDrain()
-	if err != nil {
-		return nil, err
-	}
-	stderr, err := newDrain()
-	if err != nil {
-		stdout.close()
-		return nil, err
-	}
-	return &capture{stdout, stderr}, nil
-}
-
-// closeWriters leaves the process as the only writer, so that its end is the
-// end of the streams.
-func (c *capture) closeWriters() {
-	c.stdout.w.Close()
-	c.stderr.w.Close()
-}
-
-func (c *capture) wait() {
-	<-c.stdout.done
-	<-c.stderr.done
-}
-
-func (c *capture) close() {
-	c.stdout.close()
-	c.stderr.close()
-}
-
-// drain keeps the beginning of what is written to w, and reads the rest.
-type drain struct {
-	r, w *os.File
-	data []byte // valid after done
-	done chan struct{}
-}
-
-func newDrain() (*drain, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	d := &drain{r: r, w: w, done: make(chan struct{})}
-	go func() {
-		defer close(d.done)
-		d.data, _ = io.ReadAll(io.LimitReader(r, MaxExecOutput)) // an error ends the stream as well
-		io.Copy(io.Discard, r)
-	}()
-	return d, nil
-}
-
-func (d *drain) close() {
-	d.w.Close()
-	d.r.Close() // ends the reader, if it still reads
-	<-d.done
+	return env.list
 }

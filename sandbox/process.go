@@ -16,6 +16,8 @@ type Launcher interface {
 	// Adopt takes over a process that an earlier daemon launched. It gives an
 	// ended Process when that is gone.
 	Adopt(ref ProcessRef, dir string) (Process, error)
+	// OpenTerminal makes a pseudo terminal; the caller closes it.
+	OpenTerminal() (Terminal, error)
 }
 
 // Process is a worker. Safe for concurrent use.
@@ -114,10 +116,11 @@ type ProcessSpec struct {
 	MaxProcs int
 
 	// Its streams: a log, or files for exec.
-	LogPath string // empty: none
-	Stdin   *os.File
-	Stdout  *os.File
-	Stderr  *os.File
+	LogPath  string // empty: none
+	Stdin    *os.File
+	Stdout   *os.File
+	Stderr   *os.File
+	Terminal bool // the three are one terminal, which becomes the controlling one
 }
 
 // PIDNamespace chooses the pid namespace of a process.

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -191,6 +192,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_SECCOMP: return seccomp_filter(e, s);
 	case STEP_STDIO:
 	case STEP_FD: return keep_fd(e, fd, u32(s->data));
+	case STEP_TERMINAL: return ioctl(0, TIOCSCTTY, 0);
 	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 16), 0, 0, 0);
 	}
 	errno = ENOSYS;

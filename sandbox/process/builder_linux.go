@@ -76,6 +76,9 @@ func (b *builder) stdio() error {
 		}
 		b.plan.AddFDU32(workerv1.StepStdio, int(f.Fd()), uint32(target))
 	}
+	if b.spec.Terminal {
+		b.plan.Add(workerv1.StepTerminal, nil)
+	}
 	return nil
 }
 
@@ -273,7 +276,7 @@ func withShortPath(dir string, use func(path string) error) error {
 }
 
 func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
-	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs)}
+	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal}
 	for _, a := range spec.Args {
 		s.Args = append(s.Args, []byte(a))
 	}

@@ -29,6 +29,7 @@ const (
 	StepStdio           // u32 target 0, 1 or 2
 	StepFD              // u32 target: keep the fd under this number
 	StepName            // data: comm of the process, at most 15 bytes
+	StepTerminal        // stdin becomes the controlling terminal: after StepStdio
 	stepEnd
 
 	// Steps that stand only in a Status.
@@ -45,7 +46,8 @@ var stepNames = map[Step]string{
 	StepGroups: "set supplementary groups", StepIDs: "set user and group", StepCaps: "set capabilities",
 	StepNoNewPrivs: "set no_new_privs", StepSeccomp: "install seccomp filter", StepStdio: "set up stdio",
 	StepFD: "keep file descriptor", StepName: "set process name",
-	StepPlan: "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
+	StepTerminal: "take controlling terminal",
+	StepPlan:     "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
 }
 
 func (s Step) String() string {
