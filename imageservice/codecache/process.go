@@ -71,10 +71,14 @@ func workerEnv(cfg Config) []string {
 }
 
 func stderrText(b *bounded) string {
-	if s := strings.TrimSpace(b.String()); s != "" {
-		return ": " + s
+	s := oneLine(b.String())
+	if len(s) > 200 { // a crash prints pages; its first words say what it was
+		s = s[:200] + "..."
 	}
-	return ""
+	if s != "" {
+		s = ": " + s
+	}
+	return s
 }
 
 // run runs one compile process: module in, code out.

@@ -1,0 +1,71 @@
+package codecache
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func waitFor(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+func TestBigModulesGetQuickCodeFirstAndGoodCodeLater(t *testing.T) {
+	b := newBench(t)
+	b.cfg.FastTier = 100
+	c := b.open()
+	f := module(t, program{tail: strings.Repeat("x", 200)}.String())
+	code := mustCode(t, c, f)
+	if code.Compiler != "singlepass" {
+		t.Errorf("first code is by %s", code.Compiler)
+	}
+	waitFor(t, "the good code", func() bool { return len(c.Tiers(code.Module)) == 1 && c.Tiers(code.Module)[0].Compiler == "cranelift" })
+	if got := mustCode(t, c, f).Compiler; got != "cranelift" {
+		t.Errorf("later code is by %s", got)
+	}
+	if got := read(t, code); !strings.HasPrefix(got, "code by singlepass") {
+		t.Errorf("code in use became %q", got)
+	}
+	runs := b.compiled()
+	if len(runs) != 2 || !strings.Contains(runs[0], "nice=0") || !strings.Contains(runs[1], "nice=19") {
+		t.Errorf("runs = %v, want the second at low priority", runs)
+	}
+}
+
+func TestSmallModulesGetGoodCodeAtOnce(t *testing.T) {
+	b := newBench(t)
+	b.cfg.FastTier = 1 << 20
+	if got := mustCode(t, b.open(), module(t, program{}.String())).Compiler; got != "cranelift" {
+		t.Errorf("code is by %s", got)
+	}
+}
+
+func TestWhatTheQuickCompilerCannotDoTheGoodOneDoes(t *testing.T) {
+	b := newBench(t, "FAKE=no-singlepass")
+	b.cfg.FastTier = 1
+	if got := mustCode(t, b.open(), module(t, program{}.String())).Compiler; got != "cranelift" {
+		t.Errorf("code is by %s", got)
+	}
+}
+
+func TestQuickCodeIsReplacedAfterARestart(t *testing.T) {
+	b := newBench(t)
+	b.cfg.FastTier = 1
+	c := b.open()
+	f := module(t, program{}.String())
+	c.mu.Lock()
+	c.queued[c.fileName(sum(program{}.String()), "cranelift")] = true // the daemon ends before it comes to this
+	c.mu.Unlock()
+	mustCode(t, c, f)
+	c.Close()
+	c = b.open()
+	if got := mustCode(t, c, f).Compiler; got != "singlepass" {
+		t.Fatalf("code is by %s", got)
+	}
+	waitFor(t, "the good code", func() bool { return mustCode(t, c, f).Compiler == "cranelift" })
+}
