@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Manager  *sandbox.Manager
 	Images   *imageservice.Service
+	Streams  *Streams
 	Network  Network
 	Driver   sandbox.CgroupDriver
 	Version  string // of this program

@@ -137,7 +137,7 @@ func (p *terminalPipes) start(s *ExecStreams) {
 		go typeInto(p.terminal, s.Stdin)
 	}
 	if s.Resize != nil {
-		go p.follow(s.Resize)
+		go follow(p.terminal, s.Resize, p.closed)
 	}
 	out := s.Stdout
 	if out == nil {
@@ -147,21 +147,6 @@ func (p *terminalPipes) start(s *ExecStreams) {
 		defer close(p.copied)
 		deliver(out, p.terminal)
 	}()
-}
-
-// follow gives the terminal the size of the client's.
-func (p *terminalPipes) follow(sizes <-chan WindowSize) {
-	for {
-		select {
-		case size, ok := <-sizes:
-			if !ok {
-				return
-			}
-			p.terminal.Resize(size) // a terminal that is gone needs no size
-		case <-p.closed:
-			return
-		}
-	}
 }
 
 func (p *terminalPipes) delivered() <-chan struct{} { return p.copied }

@@ -19,6 +19,7 @@ type Config struct {
 	StateDir         string // on tmpfs: sockets, exit records, small files of pods
 	Launcher         Launcher
 	Network          Network
+	Dialer           Dialer
 	Cgroups          Cgroups
 	RootFS           RootFS
 	Images           Images

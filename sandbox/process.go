@@ -31,6 +31,8 @@ type Process interface {
 	Exit() Exit
 	// ReopenLog makes the guest's output go on in the file at path.
 	ReopenLog(ctx context.Context, path string) error
+	// Attach connects files, which stay the caller's, to the guest's streams.
+	Attach(ctx context.Context, files AttachFiles) (Attachment, error)
 	// Root opens the root directory that the process sees; the caller closes.
 	Root() (*os.File, error)
 	// Close gives up the handle; the process goes on.

@@ -23,6 +23,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/internal/version"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/dial"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/network"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
@@ -43,7 +44,7 @@ func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) 
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
-		d.openImages, d.openNetwork, d.openCgroups, d.openRootFS, d.openProcesses, d.openManager,
+		d.openImages, d.openNetwork, d.openCgroups, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -66,6 +67,7 @@ type daemon struct {
 	rootfs   *rootfs.FS
 	launcher *process.Launcher
 	manager  *sandbox.Manager
+	streams  *cri.Streams
 }
 
 func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
@@ -122,8 +124,11 @@ func (d *daemon) openCgroups(context.Context) (err error) {
 	if driver := d.options.Cgroup.Driver; driver != "auto" {
 		c.Driver = sandbox.CgroupDriver(driver)
 	}
-	d.cgroups, err = cgroup.New(c)
-	return err
+	if d.cgroups, err = cgroup.New(c); err != nil {
+		return err
+	}
+	d.onClose(d.cgroups.Close)
+	return nil
 }
 
 func (d *daemon) openRootFS(context.Context) (err error) {
@@ -158,7 +163,7 @@ func (d *daemon) openManager(ctx context.Context) error {
 		return err
 	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
-		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Cgroups: d.cgroups, RootFS: d.rootfs,
+		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Dialer: dial.Dialer{}, Cgroups: d.cgroups, RootFS: d.rootfs,
 		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Logger: d.log,
 	})
@@ -166,6 +171,15 @@ func (d *daemon) openManager(ctx context.Context) error {
 		return err
 	}
 	d.onClose(d.manager.Close)
+	return nil
+}
+
+func (d *daemon) openStreams(context.Context) (err error) {
+	d.streams, err = cri.OpenStreams(cri.StreamConfig{Address: d.options.Stream.Address, Manager: d.manager, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.streams.Close)
 	return nil
 }
 
@@ -191,7 +205,7 @@ func (d *daemon) answer(ctx context.Context) error {
 		return err
 	}
 	server := cri.NewServer(cri.Config{
-		Manager: d.manager, Images: d.images, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
+		Manager: d.manager, Images: d.images, Streams: d.streams, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
 		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, Logger: d.log,
 	})
 	served := make(chan error, 1)

@@ -100,12 +100,28 @@ func (p *process) ReopenLog(ctx context.Context, path string) error {
 
 // request asks the worker over its control socket.
 func (p *process) request(ctx context.Context, r workerv1.Request, fds ...int) error {
+	s, err := p.ask(ctx, r, fds...)
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("close", unix.Close(s))
+}
+
+// ask sends a request over a new connection, which it gives back once the worker
+// has agreed.
+func (p *process) ask(ctx context.Context, r workerv1.Request, fds ...int) (int, error) {
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(s)
-	err = withShortPath(p.dir, func(path string) error {
+	if err := p.askOn(ctx, s, r, fds); err != nil {
+		return -1, errors.Join(err, unix.Close(s))
+	}
+	return s, nil
+}
+
+func (p *process) askOn(ctx context.Context, s int, r workerv1.Request, fds []int) error {
+	err := withShortPath(p.dir, func(path string) error {
 		return os.NewSyscallError("connect", unix.Connect(s, &unix.SockaddrUnix{Name: path}))
 	})
 	if err != nil {

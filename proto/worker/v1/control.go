@@ -8,7 +8,60 @@ type Op uint16
 const (
 	OpPing      Op = 1 // is the worker alive; Reply.Text is its container id
 	OpReopenLog Op = 2 // one descriptor: the new log file; the old one is closed before the reply
+	// OpAttach makes the connection the session of a client, with a descriptor
+	// for each stream of Attach.Streams; closing it detaches. Further requests on
+	// it are OpResize only.
+	OpAttach Op = 3
+	OpResize Op = 4 // the size of the guest's terminal; without reply
 )
+
+// Attach is the data of OpAttach: which streams are wanted.
+type Attach struct{ Stdin, Stdout, Stderr bool }
+
+// Encode gives the data.
+func (a Attach) Encode() []byte {
+	e := encoder{}
+	e.u16(flags(a.Stdin, a.Stdout, a.Stderr))
+	return e.b
+}
+
+// Streams is how many descriptors come with it.
+func (a Attach) Streams() (n int) {
+	for _, wanted := range []bool{a.Stdin, a.Stdout, a.Stderr} {
+		if wanted {
+			n++
+		}
+	}
+	return n
+}
+
+// DecodeAttach reads the data of OpAttach.
+func DecodeAttach(b []byte) (Attach, error) {
+	d := decoder{b: b}
+	f := d.u16()
+	if f > 7 {
+		d.fail("unknown stream")
+	}
+	return Attach{Stdin: f&1 != 0, Stdout: f&2 != 0, Stderr: f&4 != 0}, d.done()
+}
+
+// Resize is the data of OpResize.
+type Resize struct{ Rows, Cols uint16 }
+
+// Encode gives the data.
+func (r Resize) Encode() []byte {
+	e := encoder{}
+	e.u16(r.Rows)
+	e.u16(r.Cols)
+	return e.b
+}
+
+// DecodeResize reads the data of OpResize.
+func DecodeResize(b []byte) (Resize, error) {
+	d := decoder{b: b}
+	r := Resize{Rows: d.u16(), Cols: d.u16()}
+	return r, d.done()
+}
 
 // Request is one datagram to the control socket. Descriptors travel beside it.
 type Request struct {

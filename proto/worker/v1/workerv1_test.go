@@ -52,6 +52,15 @@ func TestControlSurvivesTheWire(t *testing.T) {
 	if got, err := DecodeReply(a.Encode()); err != nil || got != a {
 		t.Errorf("DecodeReply = %+v, %v", got, err)
 	}
+	for _, want := range []Attach{{}, {Stdin: true}, {Stdout: true}, {Stdin: true, Stdout: true, Stderr: true}} {
+		if got, err := DecodeAttach(want.Encode()); err != nil || got != want {
+			t.Errorf("DecodeAttach = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	size := Resize{Rows: 24, Cols: 80}
+	if got, err := DecodeResize(size.Encode()); err != nil || got != size {
+		t.Errorf("DecodeResize = %+v, %v, want %+v", got, err, size)
+	}
 	s := Status{Step: StepSetNS, Index: 4, Errno: 1, Text: "x"}
 	if got, err := DecodeStatus(s.Encode()); err != nil || got != s {
 		t.Errorf("DecodeStatus = %+v, %v", got, err)
@@ -124,6 +133,8 @@ func FuzzDecoders(f *testing.F) {
 		}
 		DecodeExitRecord(b)
 		DecodeRequest(b)
+		DecodeAttach(b)
+		DecodeResize(b)
 		DecodeReply(b)
 		DecodeStatus(b)
 		FuncName(b, 2)
