@@ -22,6 +22,8 @@ type Cgroups interface {
 	// default one of the daemon. Missing parents are made; those that Create
 	// made are removed with their last child.
 	Create(ctx context.Context, parent, id string, res Resources) (Cgroup, error)
+	// Find gives the group that Create gives, without making anything.
+	Find(parent, id string) (Cgroup, error)
 	// Open gives the group that an earlier Create made, by its Path.
 	Open(path string) (Cgroup, error)
 	// Orphans removes every group of ours below the default parent, and those

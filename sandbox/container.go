@@ -18,6 +18,7 @@ type Container struct {
 	rec    containerRecord
 	root   *Root // until the first start
 	code   *Code // likewise
+	cgroup Cgroup
 	proc   Process
 	exited chan struct{} // closed when the phase is PhaseExited
 }

@@ -338,6 +338,6 @@ func (b *creation) cgroup(ctx context.Context) error {
 		return fmt.Errorf("make cgroup: %w", err)
 	}
 	b.undo.Push(cg.Delete)
-	b.rec.Cgroup = cg.Path()
+	b.c.cgroup, b.rec.Cgroup = cg, cg.Path()
 	return nil
 }

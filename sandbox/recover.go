@@ -21,17 +21,34 @@ func (m *Manager) recover(ctx context.Context) error {
 	if err := m.Images.Settle(m.holds()); err != nil {
 		return fmt.Errorf("settle references to images: %w", err)
 	}
+	// What fails for one object is left for its removal, and stops nobody else.
 	for _, p := range m.Pods() {
 		if err := m.recoverPod(ctx, p); err != nil {
-			return fmt.Errorf("%s: %w", p.name(), err)
+			m.Logger.Error("pod is not recovered", "pod", p.id, "error", err)
+			p.rec.Phase = PhaseNotReady
 		}
 	}
 	for _, c := range m.Containers() {
 		if err := m.recoverContainer(ctx, c); err != nil {
-			return fmt.Errorf("%s: %w", c.name(), err)
+			m.Logger.Error("container is not recovered", "container", c.id, "error", err)
+			m.giveUp(c, err)
 		}
 	}
-	return m.removeOrphans(ctx)
+	if err := m.removeOrphans(ctx); err != nil {
+		m.Logger.Error("not all that belongs to nobody is removed", "error", err)
+	}
+	return nil
+}
+
+// giveUp shows a container that cannot be recovered as one that has exited.
+func (m *Manager) giveUp(c *Container, why error) {
+	if c.rec.Phase != PhaseExited { // else its channel is closed already
+		close(c.exited)
+	}
+	c.rec.Phase = PhaseExited
+	if c.rec.Exit == nil {
+		c.rec.Exit = &Exit{Code: 255, Reason: ReasonUnknown, Message: why.Error(), Time: time.Now()}
+	}
 }
 
 func (m *Manager) loadPod(id string, data []byte) error {
@@ -116,14 +133,7 @@ func (m *Manager) podAlive(p *Pod) bool {
 
 func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
 	m.Logger.Info("remove pod that was never ready", "pod", p.id)
-	if p.rec.Init != nil {
-		init, err := m.Launcher.Adopt(*p.rec.Init, m.podDir(p.id))
-		if err != nil {
-			return err
-		}
-		p.init = init
-	}
-	if err := m.endInit(ctx, p); err != nil {
+	if err := m.endUnrecorded(ctx, p.rec.Config.CgroupParent, p.id); err != nil {
 		return err
 	}
 	if p.rec.Network != nil {
@@ -135,10 +145,25 @@ func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
 	return m.forgetPod(p)
 }
 
+// endUnrecorded ends what an earlier daemon may have started without living
+// long enough to record it: it is in the cgroup that has the object's name.
+func (m *Manager) endUnrecorded(ctx context.Context, parent, id string) error {
+	cg, err := m.Cgroups.Find(parent, id)
+	if err != nil {
+		return fmt.Errorf("find cgroup of an unfinished object: %w", err)
+	}
+	return errors.Join(cg.Kill(ctx), cg.Delete(ctx))
+}
+
 func (m *Manager) recoverContainer(ctx context.Context, c *Container) error {
 	switch c.rec.Phase {
 	case PhaseCreating:
 		m.Logger.Info("remove container that was never created", "container", c.id)
+		if p, ok := m.pods[c.podID]; ok && c.rec.Cgroup == "" {
+			if err := m.endUnrecorded(ctx, p.rec.Config.CgroupParent, c.id); err != nil {
+				return err
+			}
+		}
 		return m.removeContainer(ctx, c)
 	case PhaseExited:
 		close(c.exited)

@@ -62,6 +62,9 @@ func (m *Manager) prepareStart(ctx context.Context, c *Container) error {
 		}
 		c.root = root
 	}
+	if err := m.restoreCgroup(ctx, c); err != nil {
+		return err
+	}
 	if c.code != nil {
 		return nil
 	}
@@ -74,20 +77,34 @@ func (m *Manager) prepareStart(ctx context.Context, c *Container) error {
 	return err
 }
 
+// restoreCgroup makes the cgroup of a container that a restart found created:
+// with systemd, nothing but the daemon's memory held its limits. The caller
+// holds c.mu.
+func (m *Manager) restoreCgroup(ctx context.Context, c *Container) error {
+	if c.cgroup != nil {
+		return nil
+	}
+	p, err := m.Pod(c.podID)
+	if err != nil {
+		return err
+	}
+	c.cgroup, err = m.Cgroups.Create(ctx, p.Status().Config.CgroupParent, c.id, c.rec.Config.Resources)
+	if err != nil {
+		return fmt.Errorf("make cgroup: %w", err)
+	}
+	return nil
+}
+
 func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 	pod := p.Status()
 	c.mu.Lock()
-	rec, root, code := c.rec, c.root, c.code
+	rec, root, code, cgroup := c.rec, c.root, c.code, c.cgroup
 	c.mu.Unlock()
 	spec, err := m.confinement(&rec)
 	if err != nil {
 		return spec, err
 	}
-	cg, err := m.Cgroups.Open(rec.Cgroup)
-	if err != nil {
-		return spec, err
-	}
-	spec.ID, spec.Dir, spec.Code, spec.Cgroup = rec.ID, m.containerDir(rec.ID), code.File, cg
+	spec.ID, spec.Dir, spec.Code, spec.Cgroup = rec.ID, m.containerDir(rec.ID), code.File, cgroup
 	spec.Root, spec.NetNS, spec.MountProc = root, pod.NetNS, true
 	spec.NewIPC = rec.Config.Security.Namespaces.IPC != NamespaceNode
 	spec.NewUTS, spec.Hostname = pod.NetNS != "", pod.Hostname

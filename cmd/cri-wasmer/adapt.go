@@ -116,7 +116,7 @@ func (filters) Localhost(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w: %w", err, sandbox.ErrInvalid)
 	}
-	filter, err := seccomp.FromOCI(profile)
+	filter, err := seccomp.FromOCI(profile, seccomp.AllowWorker())
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w: %w", path, err, sandbox.ErrInvalid)
 	}

@@ -178,6 +178,21 @@ func (m *Manager) Create(_ context.Context, parent, id string, res sandbox.Resou
 	return g, nil
 }
 
+// Find gives the group that Create would make, whether it exists or not.
+func (m *Manager) Find(parent, id string) (sandbox.Cgroup, error) {
+	if err := checkID(id); err != nil {
+		return nil, &Error{Op: "find", Path: parent, Err: err}
+	}
+	dir, err := m.parentPath(parent)
+	if err != nil {
+		return nil, &Error{Op: "find", Path: id, Err: err}
+	}
+	if m.driver == sandbox.DriverSystemd {
+		return m.prepareScope(dir, id, sandbox.Resources{})
+	}
+	return m.open(path.Join(dir, id)), nil
+}
+
 // Open gives a group by its path, whether it exists or not.
 func (m *Manager) Open(p string) (sandbox.Cgroup, error) {
 	if p == "" || p != path.Clean("/"+p) || p == "/" {
