@@ -44,6 +44,17 @@ func measure(b *testing.B, once func() time.Duration) {
 	b.ReportMetric(float64(sum.Nanoseconds())/float64(len(all)), "ns/op")
 }
 
+// single measures once, whatever the number of iterations.
+func single(b *testing.B, value func() float64, unit string) {
+	b.Helper()
+	v := value()
+	for b.Loop() { // its start forgets what was reported before
+		continue
+	}
+	b.ReportMetric(v, unit)
+	b.ReportMetric(0, "ns/op") // says nothing here: leave it out
+}
+
 func benchPod(b *testing.B, n *node, network string) (config podConfig, run func() string) {
 	config = n.podConfig(criclient.PodSpec{HostNetwork: network == "host"})
 	return config, func() string {
@@ -198,14 +209,13 @@ func BenchmarkIdleMemory(b *testing.B) {
 	n := sharedNode(b)
 	for name, image := range map[string]string{"c": n.program(b, "top-c"), "go": n.toolbox(b)} {
 		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
+			single(b, func() float64 {
 				before := totalPSS(b)
 				ids := idlePods(b, n, image, count)
+				defer removePods(b, n, ids)
 				time.Sleep(500 * time.Millisecond)
-				grown := totalPSS(b) - before
-				b.ReportMetric(float64(grown)/count/(1<<20), "MiB/pod")
-				removePods(b, n, ids)
-			}
+				return float64(totalPSS(b)-before) / count / (1 << 20)
+			}, "MiB/pod")
 		})
 	}
 }
@@ -215,16 +225,14 @@ func BenchmarkServerAt100Pods(b *testing.B) {
 	ids := idlePods(b, n, n.program(b, "top-c"), 100)
 	defer removePods(b, n, ids)
 	b.Run("memory", func(b *testing.B) {
-		for b.Loop() {
-			b.ReportMetric(float64(statusKiB(b, n.PID(), "VmRSS"))/1024, "MiB-RSS")
-		}
+		single(b, func() float64 { return float64(statusKiB(b, n.PID(), "VmRSS")) / 1024 }, "MiB-RSS")
 	})
 	b.Run("idle", func(b *testing.B) {
-		for b.Loop() {
+		single(b, func() float64 {
 			before := processCPU(b, n.PID())
-			time.Sleep(2 * time.Second)
-			b.ReportMetric(100*(processCPU(b, n.PID())-before).Seconds()/2, "%CPU")
-		}
+			time.Sleep(10 * time.Second)
+			return 100 * (processCPU(b, n.PID()) - before).Seconds() / 10
+		}, "%CPU")
 	})
 	b.Run("ListContainers", func(b *testing.B) {
 		measure(b, func() time.Duration {
@@ -275,6 +283,37 @@ func BenchmarkLogThroughput(b *testing.B) {
 	}
 }
 
+// Ten million calls of the host: how long one takes, and by how much they grow
+// the process.
+func BenchmarkHostCalls(b *testing.B) {
+	n := sharedNode(b)
+	var grown float64
+	single(b, func() (took float64) {
+		took, grown = hostCalls(b, n.hostPod(b), 10_000_000)
+		return took
+	}, "ns/call")
+	b.ReportMetric(grown, "KiB-grown")
+}
+
+// hostCalls has a guest call the host and gives the nanoseconds of one call and
+// the growth of the process in KiB.
+func hostCalls(t testing.TB, p *pod, count int) (took, grown float64) {
+	t.Helper()
+	c := p.run(criclient.ContainerSpec{Image: p.node.program(t, "hostcalls-c"), Args: []string{strconv.Itoa(count)}})
+	c.waitLine("ready")
+	pids := guestPIDs(t, c.id)
+	if len(pids) != 1 {
+		t.Fatalf("the container has processes %d, want one", pids)
+	}
+	before := statusKiB(t, pids[0], "VmRSS")
+	eventually(t, "the end of the calls", func() bool { return len(c.lines("stdout")) == 2 })
+	grown = float64(statusKiB(t, pids[0], "VmRSS") - before)
+	text, _, _ := strings.Cut(c.lines("stdout")[1], " ")
+	took, err := strconv.ParseFloat(text, 64)
+	must(t, err)
+	return took, grown
+}
+
 func trivialFile(b *testing.B) (f imageFile) {
 	b.Helper()
 	return imageFile{Name: "bin/exit-c", Data: guest(b, "exit-c")}
@@ -323,14 +362,14 @@ func totalPSS(b *testing.B) int64 {
 	return total
 }
 
-func statusKiB(b *testing.B, pid int, key string) int64 {
+func statusKiB(b testing.TB, pid int, key string) int64 {
 	b.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(b, err)
 	return kibField(b, string(data), key)
 }
 
-func kibField(b *testing.B, text, key string) int64 {
+func kibField(b testing.TB, text, key string) int64 {
 	b.Helper()
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key+":"); ok {

@@ -78,7 +78,7 @@ func killGuest(t *testing.T, c *container) {
 }
 
 // guestPIDs are the processes in control groups named after the container.
-func guestPIDs(t *testing.T, id string) []int {
+func guestPIDs(t testing.TB, id string) []int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	must(t, err)

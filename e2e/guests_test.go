@@ -127,3 +127,14 @@ func TestContainersOfOneImageDoNotShareFiles(t *testing.T) {
 		t.Errorf("the second container reads %q, want %q", got, want)
 	}
 }
+
+// An engine that loses a few bytes at each call is noticed here: at 10 bytes a
+// call, the process would grow by 20 MB.
+func TestHostCallsDoNotGrowTheProcess(t *testing.T) {
+	n := sharedNode(t)
+	took, grown := hostCalls(t, n.hostPod(t), 2_000_000)
+	t.Logf("%.0f ns per call, %.0f KiB more after two million", took, grown)
+	if grown > 4096 {
+		t.Errorf("two million calls grew the process by %.0f KiB", grown)
+	}
+}
