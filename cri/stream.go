@@ -16,6 +16,7 @@ import (
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/klog/v2"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
@@ -75,8 +76,9 @@ func OpenStreams(c StreamConfig) (*Streams, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler: s.routes(), TLSConfig: c.TLS, ConnContext: connContext, ReadHeaderTimeout: c.CreationTimeout,
-		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
 	}
+	klog.SetSlogLogger(slog.New(calm{c.Logger.Handler()}))
 	go s.serve(&streamListener{listener, s})
 	return s, nil
 }
@@ -172,6 +174,16 @@ func (s *Streams) servePortForward(w http.ResponseWriter, r *http.Request, q *ru
 	}
 	portforward.ServePortForward(w, r, ports{s, r.Context()}, q.PodSandboxId, "", options,
 		s.IdleTimeout, s.CreationTimeout, portforward.SupportedProtocols)
+}
+
+// calm lowers what the library calls errors, most of them the clients': nobody
+// has to act.
+type calm struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (c calm) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = min(r.Level, slog.LevelWarn)
+	return c.Handler.Handle(ctx, r)
 }
 
 // streamListener makes each connection say when its client has gone.
