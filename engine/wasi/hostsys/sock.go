@@ -50,7 +50,11 @@ func (s *System) SockAccept(fd uint32, flags wasi.Fdflags) (uint32, wasi.Errno) 
 		if err != nil {
 			return 0, wasi.ErrnoOf(err)
 		}
-		return s.insertSocket(conn, flags)
+		n, errno := s.insertSocket(conn, flags)
+		if errno == 0 {
+			s.table[n].local = f.local
+		}
+		return n, errno
 	}
 }
 
@@ -63,58 +67,23 @@ func (s *System) insertSocket(fd int, flags wasi.Fdflags) (uint32, wasi.Errno) {
 	return n, errno
 }
 
-// SockRecv receives; truncated says that a datagram was longer.
-func (s *System) SockRecv(fd uint32, bufs [][]byte, flags uint16) (n int, truncated bool, errno wasi.Errno) {
-	f, errno := s.sockOf(fd, wasi.RightFdRead)
-	if errno != 0 {
-		return 0, false, errno
-	}
-	if flags&^(wasi.RiflagsPeek|wasi.RiflagsWaitall) != 0 {
-		return 0, false, wasi.ENOTSUP
-	}
-	linux := 0
-	if flags&wasi.RiflagsPeek != 0 {
-		linux |= unix.MSG_PEEK
-	}
-	if flags&wasi.RiflagsWaitall != 0 {
-		linux |= unix.MSG_WAITALL
-	}
-	for {
-		n, _, got, _, err := unix.RecvmsgBuffers(f.fd, bufs, nil, linux)
-		if err == unix.EINTR {
-			continue
-		}
-		return max(n, 0), got&unix.MSG_TRUNC != 0, wasi.ErrnoOf(err)
-	}
-}
-
-// SockSend sends.
-func (s *System) SockSend(fd uint32, bufs [][]byte) (int, wasi.Errno) {
-	f, errno := s.sockOf(fd, wasi.RightFdWrite)
-	if errno != 0 {
-		return 0, errno
-	}
-	for {
-		n, err := unix.SendmsgBuffers(f.fd, bufs, nil, nil, unix.MSG_NOSIGNAL)
-		if err == unix.EINTR {
-			continue
-		}
-		return max(n, 0), wasi.ErrnoOf(err)
-	}
-}
-
 // SockShutdown ends one or both directions.
 func (s *System) SockShutdown(fd uint32, how uint8) wasi.Errno {
 	f, errno := s.sockOf(fd, wasi.RightSockShutdown)
 	if errno != 0 {
 		return errno
 	}
-	linux := map[uint8]int{wasi.SdflagsRd: unix.SHUT_RD, wasi.SdflagsWr: unix.SHUT_WR, wasi.SdflagsRd | wasi.SdflagsWr: unix.SHUT_RDWR}
-	h, ok := linux[how]
-	if !ok {
+	linux := unix.SHUT_RDWR
+	switch how {
+	case wasi.SdflagsRd:
+		linux = unix.SHUT_RD
+	case wasi.SdflagsWr:
+		linux = unix.SHUT_WR
+	case wasi.SdflagsRd | wasi.SdflagsWr:
+	default:
 		return wasi.EINVAL
 	}
-	return wasi.ErrnoOf(unix.Shutdown(f.fd, h))
+	return wasi.ErrnoOf(unix.Shutdown(f.fd, linux))
 }
 
 func (f *file) isSocket() bool {

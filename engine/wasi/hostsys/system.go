@@ -58,6 +58,7 @@ type System struct {
 	poll    pollState
 	iovs    [maxIovs][]byte // of the vector call under way
 	listing listing         // of the fd_readdir under way
+	message message         // of the recvmsg or sendmsg under way
 	clock   vdsoClock
 }
 
@@ -73,6 +74,8 @@ type file struct {
 	isPreopen  bool
 	isRoot     bool
 	readonly   bool
+	local      string // path of a unix socket, as the guest knows it
+	peer       string
 }
 
 // New takes ownership of the descriptors of preopens and listeners.

@@ -23,8 +23,8 @@ func sizes(m memory, list [][]byte, count, size uint64) wasi.Errno {
 	return m.putU32(size, uint32(total))
 }
 
-// strings writes pointers to the strings, and the strings with their NULs.
-func strings(m memory, list [][]byte, pointers, buf uint64) wasi.Errno {
+// putStrings writes pointers to the strings, and the strings with their NULs.
+func putStrings(m memory, list [][]byte, pointers, buf uint64) wasi.Errno {
 	table, ok := m.span(pointers, uint64(len(list))*4)
 	if !ok {
 		return wasi.EFAULT
@@ -42,14 +42,16 @@ func strings(m memory, list [][]byte, pointers, buf uint64) wasi.Errno {
 	return 0
 }
 
-func argsGet(h *Host, mem []byte, a []uint64) wasi.Errno { return strings(mem, h.sys.Args, a[0], a[1]) }
+func argsGet(h *Host, mem []byte, a []uint64) wasi.Errno {
+	return putStrings(mem, h.sys.Args, a[0], a[1])
+}
 
 func argsSizesGet(h *Host, mem []byte, a []uint64) wasi.Errno {
 	return sizes(mem, h.sys.Args, a[0], a[1])
 }
 
 func environGet(h *Host, mem []byte, a []uint64) wasi.Errno {
-	return strings(mem, h.sys.Env, a[0], a[1])
+	return putStrings(mem, h.sys.Env, a[0], a[1])
 }
 
 func environSizesGet(h *Host, mem []byte, a []uint64) wasi.Errno {

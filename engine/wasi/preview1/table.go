@@ -2,6 +2,7 @@ package preview1
 
 import (
 	"bytes"
+	"slices"
 	"sort"
 )
 
@@ -152,25 +153,32 @@ func unstable(name string) (function, bool) {
 	return f, ok
 }
 
-func find(module, name string) (function, bool) {
+// find gives the functions of a name, which differ by their types.
+func find(module, name string) (list []function) {
 	switch module {
 	case moduleName:
-		return functions(name)
+		if f, ok := functions(name); ok {
+			list = append(list, f)
+		}
+		return append(list, wasmEdge(name)...)
 	case unstableName:
-		return unstable(name)
+		if f, ok := unstable(name); ok {
+			list = append(list, f)
+		}
 	}
-	return function{}, false
+	return list
 }
 
 // Lookup finds the function for an import. Types are those of the binary
 // format: 0x7f for i32, 0x7e for i64. ok is false for what is not served, or
 // not with these types.
 func Lookup(module, name string, params, results []byte) (call Func, ok bool) {
-	f, ok := find(module, name)
-	if !ok || !bytes.Equal(params, f.paramTypes()) || !bytes.Equal(results, f.resultTypes()) {
-		return nil, false
+	for _, f := range find(module, name) {
+		if bytes.Equal(params, f.paramTypes()) && bytes.Equal(results, f.resultTypes()) {
+			return f.call, true
+		}
 	}
-	return f.call, true
+	return nil, false
 }
 
 func (f function) paramTypes() []byte {
@@ -191,6 +199,17 @@ func (f function) resultTypes() []byte {
 	return []byte{0x7f}
 }
 
+// allNames lists every name once.
+func allNames() []string {
+	list := slices.Clone(names[:])
+	for _, name := range wasmEdgeNames {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
 // Import is a function that Lookup finds.
 type Import struct {
 	Module, Name    string
@@ -201,8 +220,8 @@ type Import struct {
 func Imports() []Import {
 	var list []Import
 	for _, module := range []string{moduleName, unstableName} {
-		for _, name := range names {
-			if f, ok := find(module, name); ok {
+		for _, name := range allNames() {
+			for _, f := range find(module, name) {
 				list = append(list, Import{module, name, f.paramTypes(), f.resultTypes()})
 			}
 		}
