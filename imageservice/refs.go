@@ -204,6 +204,8 @@ func (s *Service) janitor() {
 // Collect deletes content that no image, container or running pull needs, and
 // returns when the space is free.
 func (s *Service) Collect(ctx context.Context) error {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
 	trash, err := s.sweep()
 	for _, t := range trash {
 		if ctx.Err() != nil {

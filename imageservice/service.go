@@ -56,7 +56,8 @@ type Config struct {
 
 // Service is the image store. Safe for concurrent use.
 //
-// Locks, in this order: commit (the right to change records, spans the write to
+// Locks, in this order: collecting (one collection at a time, over its whole
+// I/O), commit (the right to change records, spans the write to
 // disk), content (pins and what is collected, spans renames), mu (maps, never
 // over I/O).
 type Service struct {
@@ -70,6 +71,8 @@ type Service struct {
 	pulls  flight.Group[*Image]
 	layers flight.Group[*layerInfo]
 	blobs  flight.Group[struct{}]
+
+	collecting sync.Mutex
 
 	commit sync.Mutex
 

@@ -141,7 +141,7 @@ func newBench(t *testing.T, env ...string) *bench {
 	t.Helper()
 	b := &bench{t: t, runs: filepath.Join(t.TempDir(), "runs")}
 	b.cfg = Config{
-		Dir: t.TempDir(), Worker: os.Args[0], WorkerEnv: append([]string{"FAKE_RUNS=" + b.runs}, env...), FastTier: -1,
+		Dir: t.TempDir(), Worker: os.Args[0], WorkerEnv: append([]string{"FAKE_RUNS=" + b.runs, "GORACE=atexit_sleep_ms=0"}, env...), FastTier: -1,
 		Logger: slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	return b

@@ -174,12 +174,15 @@ func (b *blob) open() error {
 		return err
 	}
 	b.cn, b.cancel, b.body, b.skip = cn, cancel, resp.Body, 0
-	if resp.StatusCode == http.StatusPartialContent {
+	switch resp.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable:
+		return b.mismatch("ends after %d of %d bytes", b.off, b.size)
+	case http.StatusPartialContent:
 		if start := rangeStart(resp.Header.Get("Content-Range")); start != b.off {
 			b.drop()
 			return &imgerr.Error{Kind: imgerr.ErrUnavailable, Host: cn.host.URL(), Text: "resumed a download at the wrong place"}
 		}
-	} else {
+	default:
 		b.skip = b.off
 	}
 	b.stall = time.AfterFunc(b.s.client.opt.StallTimeout, func() { cancel(errStalled) })

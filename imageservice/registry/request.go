@@ -102,6 +102,9 @@ func (s *Session) once(ctx context.Context, cn *conn, path string, header http.H
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		return resp, nil
 	}
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && req.Header.Get("Range") != "" {
+		return resp, nil // the caller knows what it has
+	}
 	defer resp.Body.Close()
 	return nil, s.classifyStatus(cn, resp.StatusCode, resp.Header, bodyText(resp.Body))
 }
