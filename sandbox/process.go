@@ -123,6 +123,11 @@ type ProcessSpec struct {
 	Stdout   *os.File
 	Stderr   *os.File
 	Terminal bool // the three are one terminal, which becomes the controlling one
+	// Master is its other side where the worker serves that itself.
+	Master *os.File
+	// FedStdin is a stdin that attached clients feed; with StdinOnce it ends
+	// with the first of them.
+	FedStdin, StdinOnce bool
 }
 
 // PIDNamespace chooses the pid namespace of a process.

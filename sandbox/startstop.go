@@ -44,6 +44,16 @@ func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, er
 	if err != nil {
 		return nil, err
 	}
+	if c.Status().Config.TTY {
+		t, err := m.Launcher.OpenTerminal()
+		if err != nil {
+			return nil, err
+		}
+		defer t.Close() // the worker has its own
+		defer t.CloseSlave()
+		slave := t.Slave()
+		spec.Terminal, spec.Master, spec.Stdin, spec.Stdout, spec.Stderr = true, t.Master(), slave, slave, slave
+	}
 	proc, err := m.Launcher.Launch(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("start container: %w", err)
@@ -113,6 +123,7 @@ func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 	}
 	spec.Sysctls = sysctlPaths(pod.Config.Sysctls)
 	spec.Program, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Args, rec.Env, rec.Cwd, rec.LogPath
+	spec.FedStdin, spec.StdinOnce = rec.Config.Stdin, rec.Config.StdinOnce
 	return spec, nil
 }
 

@@ -12,6 +12,10 @@
 // Write returns, but for an unfinished line: that waits for its end, for 16
 // KiB, for Close, or a moment at most, so that a guest which is killed loses
 // nothing that was visible to it for long.
+//
+// A Fanout gives the same output to clients that are attached, an Input feeds the
+// guest's stdin from theirs, and a Terminal stands between both and a guest that
+// has one.
 package stdio
 
 import (

@@ -45,17 +45,27 @@ func (w *worker) serveControl() error {
 	return nil
 }
 
-// answer serves the one request of a connection.
+// answer serves the one request of a connection, which then ends unless it has
+// become the session of a client.
 func (w *worker) answer(conn int) {
-	defer unix.Close(conn)
+	attached := w.answerOnce(conn)
+	if attached == nil {
+		unix.Close(conn)
+		return
+	}
+	go attached.serve(conn)
+}
+
+func (w *worker) answerOnce(conn int) *session {
 	buf, oob := make([]byte, workerv1.MaxControl), make([]byte, unix.CmsgSpace(4*4))
 	n, oobn, _, _, err := unix.Recvmsg(conn, buf, oob, unix.MSG_CMSG_CLOEXEC)
 	if err != nil || n == 0 {
-		return
+		return nil
 	}
 	fds := received(oob[:oobn])
 	reply := workerv1.Reply{}
-	if text, err := w.handle(buf[:n], &fds); err != nil {
+	text, attached, err := w.handle(buf[:n], &fds)
+	if err != nil {
 		reply = workerv1.Reply{Errno: errnoOf(err), Text: err.Error()}
 	} else {
 		reply.Text = text
@@ -64,26 +74,35 @@ func (w *worker) answer(conn int) {
 		unix.Close(fd)
 	}
 	unix.Send(conn, reply.Encode(), unix.MSG_NOSIGNAL) // a daemon that has gone needs no answer
+	return attached
 }
 
 // handle does what is asked. Descriptors that it takes leave fds.
-func (w *worker) handle(message []byte, fds *[]int) (string, error) {
+func (w *worker) handle(message []byte, fds *[]int) (text string, attached *session, err error) {
 	r, err := workerv1.DecodeRequest(message)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	switch r.Op {
 	case workerv1.OpPing:
-		return w.start.ID, nil
+		return w.start.ID, nil, nil
 	case workerv1.OpReopenLog:
-		if w.log == nil || len(*fds) != 1 {
-			return "", unix.EINVAL
+		if w.streams.log == nil || len(*fds) != 1 {
+			return "", nil, unix.EINVAL
 		}
 		f := os.NewFile(uintptr((*fds)[0]), "log")
 		*fds = nil
-		return "", w.log.Reopen(f)
+		return "", nil, w.streams.log.Reopen(f)
+	case workerv1.OpAttach:
+		a, err := workerv1.DecodeAttach(r.Data)
+		if err != nil || len(*fds) != a.Streams() {
+			return "", nil, errors.Join(err, unix.EINVAL)
+		}
+		attached, err = w.streams.attach(a, *fds)
+		*fds = nil
+		return "", attached, err
 	}
-	return "", unix.ENOSYS
+	return "", nil, unix.ENOSYS
 }
 
 func received(oob []byte) []int {

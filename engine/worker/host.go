@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cri-wasmer/cri-wasmer/engine/stdio"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
@@ -34,7 +33,9 @@ func (w *worker) openHost() error {
 	for i := range int(w.start.Listeners) {
 		c.Listeners = append(c.Listeners, workerv1.FDFirstFree+i)
 	}
-	w.streams(&c)
+	if err := w.openStreams(&c); err != nil {
+		return err
+	}
 	sys, err := hostsys.New(c)
 	if err != nil {
 		return err
@@ -54,27 +55,6 @@ func environment(s *workerv1.Start) [][]byte {
 		return s.Env
 	}
 	return append(s.Env, []byte("PWD="+s.Cwd))
-}
-
-func (w *worker) streams(c *hostsys.Config) {
-	s := w.start
-	if s.Stdout == workerv1.StdioLog || s.Stderr == workerv1.StdioLog {
-		w.log = stdio.NewLog(os.NewFile(workerv1.FDLog, "log"))
-	}
-	c.Stdin, c.Stdout, c.Stderr = w.stream(s.Stdin, 0), w.stream(s.Stdout, 1), w.stream(s.Stderr, 2)
-	if s.Terminal && w.log != nil { // a terminal has one output
-		c.Stderr = c.Stdout
-	}
-}
-
-func (w *worker) stream(kind workerv1.Stdio, fd int) hostsys.Stream {
-	switch kind {
-	case workerv1.StdioFD:
-		return hostsys.Stream{FD: fd}
-	case workerv1.StdioLog:
-		return hostsys.Stream{Writer: w.log.Stream([...]string{"stdin", "stdout", "stderr"}[fd])}
-	}
-	return hostsys.Null
 }
 
 func (w *worker) bind() error {

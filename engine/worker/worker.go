@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/entry"
-	"github.com/cri-wasmer/cri-wasmer/engine/stdio"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
@@ -45,10 +44,10 @@ const (
 
 // worker is one guest and what belongs to it.
 type worker struct {
-	start *workerv1.Start
-	log   *stdio.Log // nil: no CRI log
-	host  *host
-	once  sync.Once // the end happens once: by the guest or by a signal
+	start   *workerv1.Start
+	streams streams
+	host    *host
+	once    sync.Once // the end happens once: by the guest or by a signal
 }
 
 func prepare() (*worker, error) {
@@ -122,15 +121,14 @@ func (w *worker) leave(r workerv1.ExitRecord) {
 		if r.Kind == workerv1.ExitTrap || r.Kind == workerv1.ExitEngine {
 			w.host.complain(r.Message)
 		}
-		if w.log != nil {
-			if err := w.log.Close(); err != nil {
-				fmt.Fprintln(os.Stderr, "log:", err)
-			}
+		if err := w.streams.closeLog(); err != nil {
+			fmt.Fprintln(os.Stderr, "log:", err)
 		}
 		r.Time = time.Now()
 		if _, err := unix.Pwrite(workerv1.FDExitRecord, r.Encode(), 0); err != nil {
 			fmt.Fprintln(os.Stderr, "exit record:", err)
 		}
+		w.streams.closeClients()
 		os.Exit(int(r.Code))
 	})
 	select {} // another end is under way

@@ -99,6 +99,9 @@ func (b *builder) records() error {
 		return fmt.Errorf("open control socket: %w", err)
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(control), workerv1.FDControl)
+	if b.spec.Master != nil {
+		b.plan.AddFDU32(workerv1.StepFD, int(b.spec.Master.Fd()), workerv1.FDTerminal)
+	}
 	if b.spec.LogPath == "" {
 		return nil
 	}
@@ -276,7 +279,7 @@ func withShortPath(dir string, use func(path string) error) error {
 }
 
 func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
-	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal}
+	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce}
 	for _, a := range spec.Args {
 		s.Args = append(s.Args, []byte(a))
 	}
@@ -284,6 +287,9 @@ func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
 		s.Env = append(s.Env, append(append([]byte(e.Key), '='), e.Value...))
 	}
 	s.Stdin = stream(spec.Stdin, "")
+	if spec.Stdin == nil && spec.FedStdin {
+		s.Stdin = workerv1.StdioPipe
+	}
 	s.Stdout = stream(spec.Stdout, spec.LogPath)
 	s.Stderr = stream(spec.Stderr, spec.LogPath)
 	return s

@@ -28,9 +28,10 @@ const (
 // File descriptors to which a plan's StepFD moves what stays open in the
 // sandbox. They are the worker's from then on.
 const (
-	FDExitRecord = 5 // empty file for the ExitRecord
-	FDControl    = 6 // listening SOCK_SEQPACKET socket, or none
-	FDLog        = 7 // CRI log file, opened for appending, or none
-	FDTrace      = 8 // file for the trace of WASI calls, or none
-	FDFirstFree  = 9 // listeners and the like start here
+	FDExitRecord = 5  // empty file for the ExitRecord
+	FDControl    = 6  // listening SOCK_SEQPACKET socket, or none
+	FDLog        = 7  // CRI log file, opened for appending, or none
+	FDTrace      = 8  // file for the trace of WASI calls, or none
+	FDTerminal   = 9  // master of the guest's terminal, or none
+	FDFirstFree  = 10 // listeners and the like start here
 )

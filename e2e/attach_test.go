@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/remotecommand"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+)
+
+// attachURL asks for the streams that the options have.
+func (c *container) attachURL(o remotecommand.StreamOptions) string {
+	c.t.Helper()
+	r, err := c.pod.node.Client.RuntimeServiceClient.Attach(c.t.Context(), &runtime.AttachRequest{
+		ContainerId: c.id, Tty: o.Tty, Stdin: o.Stdin != nil, Stdout: o.Stdout != nil, Stderr: o.Stderr != nil,
+	})
+	if err != nil {
+		c.t.Fatalf("attach: %v", err)
+	}
+	return r.Url
+}
+
+// client is an attached client, or one of a command.
+type client struct {
+	t     *testing.T
+	stdin io.WriteCloser
+	out   io.Reader
+	leave context.CancelFunc
+	ended chan error
+}
+
+// talk connects a client with stdin and stdout to a URL.
+func talk(t *testing.T, transport string, tty bool, open func(remotecommand.StreamOptions) string) *client {
+	t.Helper()
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	o := remotecommand.StreamOptions{Stdin: inR, Stdout: outW, Tty: tty}
+	ctx, leave := context.WithCancel(t.Context())
+	c := &client{t: t, stdin: inW, out: outR, leave: leave, ended: make(chan error, 1)}
+	e := executor(t, transport, open(o))
+	go func() {
+		err := e.StreamWithContext(ctx, o)
+		outW.Close()
+		c.ended <- err
+	}()
+	t.Cleanup(func() {
+		leave()
+		inW.Close()
+		outR.Close()
+	})
+	return c
+}
+
+func (c *client) say(text string) {
+	c.t.Helper()
+	_, err := io.WriteString(c.stdin, text)
+	must(c.t, err)
+}
+
+func (c *client) expect(text string) {
+	c.t.Helper()
+	expect(c.t, c.out, text)
+}
+
+// end waits for the end of the stream.
+func (c *client) end() error {
+	c.t.Helper()
+	go io.Copy(io.Discard, c.out)
+	select {
+	case err := <-c.ended:
+		return err
+	case <-time.After(patience):
+		c.t.Fatal("the stream does not end")
+		return nil
+	}
+}
+
+// interactive runs cat with an open stdin.
+func interactive(t *testing.T, n *node, change func(containerConfig)) *container {
+	t.Helper()
+	config := criclient.ContainerSpec{Name: n.unique("cat"), Image: n.toolbox(t), Command: []string{"/bin/cat"}}.Config()
+	config.Stdin = true
+	change(config)
+	c := n.hostPod(t).createFrom(config)
+	c.start()
+	return c
+}
+
+func TestExecWithATerminal(t *testing.T) {
+	n := sharedNode(t)
+	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t)})
+	eachTransport(t, func(t *testing.T, transport string) {
+		cat := func(t *testing.T, command ...string) *client {
+			return talk(t, transport, true, func(o remotecommand.StreamOptions) string { return c.execURL(o, command...) })
+		}
+		t.Run("echoes, and ends by its key", func(t *testing.T) {
+			s := cat(t, "cat")
+			s.say("hello\n")
+			s.expect("hello\r\nhello\r\n")
+			s.say("\x04")
+			if code := exitCode(t, s.end()); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+		})
+		t.Run("ends with its input", func(t *testing.T) {
+			s := cat(t, "cat")
+			s.say("unfinished")
+			s.expect("unfinished")
+			must(t, s.stdin.Close())
+			if code := exitCode(t, s.end()); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+		})
+		t.Run("is interrupted by its key", func(t *testing.T) {
+			s := cat(t, "top")
+			s.expect("up\r\n")
+			s.say("\x03")
+			if code := exitCode(t, s.end()); code != 130 {
+				t.Errorf("exit code %d, want 130", code)
+			}
+		})
+		t.Run("has a type", func(t *testing.T) {
+			s := cat(t, "env")
+			s.expect("TERM=xterm\r\n")
+			if code := exitCode(t, s.end()); code != 0 {
+				t.Errorf("exit code %d, want 0", code)
+			}
+		})
+	})
+}
+
+func TestAttachFeedsStdin(t *testing.T) {
+	n := sharedNode(t)
+	eachTransport(t, func(t *testing.T, transport string) {
+		c := interactive(t, n, func(c containerConfig) { c.StdinOnce = true })
+		s := talk(t, transport, false, c.attachURL)
+		s.say("one\n")
+		s.expect("one\n")
+		s.say("two\n")
+		s.expect("two\n")
+		must(t, s.stdin.Close())
+		must(t, s.end())
+		if st := c.wait(); st.ExitCode != 0 {
+			t.Errorf("exit code %d, want 0", st.ExitCode)
+		}
+	})
+}
+
+// Without stdin_once a container's input is open for the next client.
+func TestAttachAgain(t *testing.T) {
+	n := sharedNode(t)
+	c := interactive(t, n, func(containerConfig) {})
+	for range 3 {
+		s := talk(t, "SPDY", false, c.attachURL)
+		s.say("again\n")
+		s.expect("again\n")
+		must(t, s.stdin.Close())
+		s.leave()
+		s.end()
+	}
+	if s := c.status(); s.State != running {
+		t.Errorf("after its clients the container is %v", s.State)
+	}
+}
+
+func TestAttachServesSeveralClients(t *testing.T) {
+	n := sharedNode(t)
+	c := interactive(t, n, func(c containerConfig) { c.Tty = true })
+	a, b := talk(t, "SPDY", true, c.attachURL), talk(t, "SPDY", true, c.attachURL)
+	a.say("from a\n")
+	a.expect("from a\r\nfrom a\r\n")
+	b.expect("from a\r\nfrom a\r\n")
+	b.say("from b\n")
+	a.expect("from b\r\nfrom b\r\n")
+	b.expect("from b\r\nfrom b\r\n")
+	b.say("\x03")
+	must(t, a.end())
+	must(t, b.end())
+	if st := c.wait(); st.ExitCode != 130 {
+		t.Errorf("exit code %d, want 130", st.ExitCode)
+	}
+}
+
+func TestATerminalsOutputIsInTheLog(t *testing.T) {
+	n := sharedNode(t)
+	config := criclient.ContainerSpec{Name: n.unique("tty"), Image: n.toolbox(t), Command: []string{"/bin/yes", "1000"}}.Config()
+	config.Tty = true
+	c := n.hostPod(t).createFrom(config)
+	c.start()
+	c.wait()
+	lines := c.lines("stdout")
+	if len(lines) != 1000 || strings.TrimSpace(lines[999]) != "line 999" {
+		t.Errorf("%d lines in the log, want 1000", len(lines))
+	}
+}
+
+// A client that does not read loses output; the guest goes on.
+func TestAttachedClientThatDoesNotRead(t *testing.T) {
+	n := sharedNode(t)
+	c := interactive(t, n, func(containerConfig) {})
+	r, w := io.Pipe() // nobody reads
+	defer r.Close()
+	o := remotecommand.StreamOptions{Stdout: w}
+	stuck := executor(t, "SPDY", c.attachURL(o))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go stuck.StreamWithContext(ctx, o)
+	s := talk(t, "SPDY", false, c.attachURL)
+	const size = 32 << 20
+	go func() {
+		block := bytes.Repeat([]byte("0123456789abcde\n"), 1<<12)
+		for n := 0; n < size; n += len(block) {
+			if _, err := s.stdin.Write(block); err != nil {
+				return
+			}
+		}
+		s.stdin.Write([]byte("the end\n"))
+	}()
+	s.expect("the end\n")
+}
+
+func TestAttachAfterARestartOfTheServer(t *testing.T) {
+	n := ownNode(t, nodeOptions{})
+	c := interactive(t, n, func(c containerConfig) { c.Tty = true })
+	before := talk(t, "SPDY", true, c.attachURL)
+	before.say("before\n")
+	before.expect("before\r\nbefore\r\n")
+	must(t, n.Stop())
+	before.end()
+	must(t, n.Start(t.Context()))
+	after := talk(t, "SPDY", true, c.attachURL)
+	after.say("after\n")
+	after.expect("after\r\nafter\r\n")
+	if s := c.status(); s.State != running {
+		t.Errorf("the container is %v", s.State)
+	}
+}
