@@ -87,7 +87,8 @@ func (p *pull) rootfs(ctx context.Context, shape format.Shape) error {
 		return err
 	}
 	p.rec.Layers = keys
-	return nil
+	p.rec.Described = len(diffs) > 0
+	return p.keepAttrs()
 }
 
 // layer makes one layer directory unless it is there.

@@ -26,14 +26,14 @@ import (
 // fixture is a registry on loopback that speaks the real protocol, with a
 // handler before it that tests replace.
 type fixture struct {
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	host   string
 	real   http.Handler
 	front  func(w http.ResponseWriter, r *http.Request, real http.Handler)
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, real: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))}
 	f.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

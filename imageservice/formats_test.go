@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
@@ -76,7 +77,10 @@ func (c *stubCodes) Code(context.Context, *os.File) (*codecache.Code, error) {
 
 func (c *stubCodes) Own(string)                {}
 func (c *stubCodes) OwnOnly(d map[string]bool) { c.owned = d }
-func (c *stubCodes) Usage() (int64, int64)     { return 1000, 1 }
+func (c *stubCodes) Tiers(string) []codecache.Tier {
+	return []codecache.Tier{{Compiler: "stub"}}
+}
+func (c *stubCodes) Usage() (int64, int64) { return 1000, 1 }
 
 func TestEveryFormatIsPulled(t *testing.T) {
 	mod := func(s string) string { return wasmModule(s) }
@@ -345,5 +349,64 @@ func TestUserFollowsTheCRI(t *testing.T) {
 		if text != want || got.Config.User != user {
 			t.Errorf("user %q: %q, want %q", user, text, want)
 		}
+	}
+}
+
+// The directory that a layer needs and does not describe must not change how
+// the layer below describes it.
+func TestDirectoriesKeepTheirAttributes(t *testing.T) {
+	f := newFixture(t)
+	f.push("img", "v1", rootfsImage{layers: [][]byte{
+		tarOf(t, entry{name: "tmp/", mode: 0o1777}, entry{name: "srv/", mode: 0o750, uid: 5}, entry{name: "srv/data/", mode: 0o700, gid: 9}, entry{name: "usr/"}),
+		tarOf(t, entry{name: "tmp/x", body: "x"}, entry{name: "srv/data/y", body: "y"}, entry{name: "usr/z", body: "z"}, entry{name: "new/w", body: "w"}),
+	}})
+	f.push("img", "v2", rootfsImage{layers: [][]byte{tarOf(t, entry{name: "tmp/", mode: 0o1777}), tarOf(t, entry{name: "tmp/", mode: 0o700}, entry{name: "tmp/x"})}})
+	s := openService(t, nil)
+	img := mustPull(t, s, f.host+"/img:v1")
+	if len(img.Layers) != 3 || img.ID == img.Manifest {
+		t.Fatalf("layers = %v, want a third on top; id %s", img.Layers, img.ID)
+	}
+	for p, want := range map[string]string{"tmp": "dtrwxrwxrwx 0:0", "srv": "drwxr-x--- 5:0", "srv/data": "drwx------ 0:9"} {
+		info, err := os.Lstat(filepath.Join(img.Layers[2], p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if got := fmt.Sprintf("%v %d:%d", info.Mode(), st.Uid, st.Gid); got != want {
+			t.Errorf("%s is %s, want %s", p, got, want)
+		}
+	}
+	for _, p := range []string{"usr", "new", "tmp/x"} {
+		if _, err := os.Lstat(filepath.Join(img.Layers[2], p)); err == nil {
+			t.Errorf("%s is in the layer of attributes for nothing", p)
+		}
+	}
+	if plain := mustPull(t, s, f.host+"/img:v2"); len(plain.Layers) != 2 {
+		t.Errorf("layers = %v, want none on top: the upper layer means it", plain.Layers)
+	}
+	check(t, s)
+}
+
+func TestExplainSaysWhetherAnImageWouldRun(t *testing.T) {
+	f := newFixture(t)
+	f.hello("good", "latest", "wasi", "wasm")
+	f.push("bad", "latest", rootfsImage{config: map[string]any{"Cmd": []string{"/bin/sh"}}, layers: [][]byte{tarOf(t, entry{name: "bin/sh", body: "\x7fELF"})}})
+	f.push("none", "latest", rootfsImage{layers: [][]byte{tarOf(t, entry{name: "a"})}})
+	s := openService(t, func(c *Config) { c.Code = &stubCodes{} })
+	for repo, want := range map[string]string{"good": "true ", "bad": "false entrypoint /bin/sh is no module: build one", "none": "false the image names no entrypoint: give a command"} {
+		mustPull(t, s, f.host+"/"+repo)
+		e, err := s.Explain(context.Background(), f.host+"/"+repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(e.WouldRun, " ", e.Why); got != want {
+			t.Errorf("%s: %q, want %q", repo, got, want)
+		}
+		if (e.Module != nil) != (repo != "none") || (len(e.Code) > 0) != (repo != "none") {
+			t.Errorf("%s: module %+v, code %v", repo, e.Module, e.Code)
+		}
+	}
+	if _, err := s.Explain(context.Background(), "nothing"); !errors.Is(err, imgerr.ErrNotFound) {
+		t.Errorf("unknown image: %v", err)
 	}
 }

@@ -55,7 +55,10 @@ func (n node) child(name string) (node, error) {
 		case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0: // whiteout
 			return found.orMissing()
 		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			found.dirs, found.mode = append(found.dirs, p), st.Mode
+			if found.dirs == nil {
+				found.mode = st.Mode
+			}
+			found.dirs = append(found.dirs, p)
 			if opaque(p) {
 				return found, nil
 			}

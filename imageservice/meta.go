@@ -30,6 +30,7 @@ type record struct {
 	Function       string            `json:"function,omitempty"`
 	Layers         []string          `json:"layers,omitempty"` // keys, lowest first
 	Blobs          []blobRef         `json:"blobs,omitempty"`
+	Described      bool              `json:"described,omitempty"` // the configuration lists the layers
 	Program        Program           `json:"program"`
 }
 

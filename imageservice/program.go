@@ -123,7 +123,7 @@ func (p *pull) compile(ctx context.Context, f *os.File, real string) error {
 	}
 	report, err := codes.Preflight(f)
 	if report != nil {
-		prog.ABI, prog.Unmet, prog.Size = report.ABI, report.Unmet, report.Size
+		prog.ABI, prog.Unmet, prog.Size, prog.Digest = report.ABI, report.Unmet, report.Size, report.Module
 	}
 	if err != nil {
 		p.refuse(err)
@@ -141,7 +141,7 @@ func (p *pull) compile(ctx context.Context, f *os.File, real string) error {
 		return nil
 	}
 	defer code.Close()
-	prog.State, prog.Digest = ProgramReady, report.Module
+	prog.State = ProgramReady
 	return nil
 }
 

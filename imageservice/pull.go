@@ -369,7 +369,7 @@ func layerError(i int, d format.Descriptor, err error) error {
 // that are {}, or that list no layer, are the same for many images.
 func (p *pull) identify() {
 	p.rec.ID = p.manifest.Digest
-	if p.rec.Kind == format.Rootfs && p.rec.Config.Image && len(p.rec.Config.DiffIDs) == len(p.rec.Layers) {
+	if p.rec.Kind == format.Rootfs && p.rec.Config.Image && (p.rec.Described || len(p.rec.Layers) == 0) {
 		p.rec.ID = p.doc.Config.Digest
 	}
 }

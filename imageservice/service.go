@@ -34,6 +34,8 @@ type Codes interface {
 	// OwnOnly replaces all marks, and deletes the code of modules that had
 	// one until now.
 	OwnOnly(digests map[string]bool)
+	// Tiers lists the code that there is for a module.
+	Tiers(digest string) []codecache.Tier
 	// Usage measures the disk space in use.
 	Usage() (bytes, inodes int64)
 }

@@ -168,7 +168,7 @@ func (s *store) makeLayer(key string, fill func(dir string) (filled, error)) (*l
 	}
 	defer os.RemoveAll(tmp) // gone already when all went well
 	dir := filepath.Join(tmp, "fs")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil { // whatever the umask
 		return nil, fmt.Errorf("store layer: %w", err)
 	}
 	content, err := fill(dir)

@@ -78,6 +78,7 @@ func layer(t testing.TB, data []byte, lim Limits) (string, *Result, error) {
 
 func TestLayerKeepsWhatTheArchiveSays(t *testing.T) {
 	needRoot(t)
+	defer unix.Umask(unix.Umask(0o077))
 	plain := archive(t,
 		ent{name: "./", typ: tar.TypeDir, mode: 0o751},
 		ent{name: "etc/", typ: tar.TypeDir, mode: 0o755},
@@ -129,6 +130,7 @@ func TestLayerKeepsWhatTheArchiveSays(t *testing.T) {
 			if st.Nlink != 2 || st.Mtim.Sec != 1600000000 {
 				t.Errorf("passwd has %d links and time %d", st.Nlink, st.Mtim.Sec)
 			}
+			check("implicit/deep", unix.S_IFDIR|0o755, 0, 0)
 			check("tmp", unix.S_IFDIR|0o1777, 0, 0)
 			check("su", unix.S_IFREG|0o4755, 5, 0)
 			check("link", unix.S_IFLNK|0o777, 3, 0)

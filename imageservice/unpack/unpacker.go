@@ -126,7 +126,9 @@ func (u *unpacker) makeDirs(dir string) error {
 		if err != nil {
 			return err
 		}
-		err = unix.Mkdirat(up, parts[i], 0o755)
+		if err = unix.Mkdirat(up, parts[i], 0o755); err == nil {
+			err = unix.Fchmodat(up, parts[i], 0o755, 0) // whatever the umask
+		}
 		unix.Close(up)
 		if errors.Is(err, unix.EEXIST) {
 			return unsafe("the path leads through a dangling symbolic link")
