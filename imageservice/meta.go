@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
 )
@@ -48,7 +49,7 @@ type meta struct{ db *bbolt.DB }
 
 func openMeta(path string) (*meta, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("image metadata %s is in use: another daemon runs on the same root", path)
 	}
 	if err != nil {

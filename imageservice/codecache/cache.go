@@ -350,5 +350,5 @@ func (c *Cache) touch(path string) {
 		return
 	}
 	now := time.Now()
-	os.Chtimes(path, now, now) //nolint:errcheck // only the order of deletion suffers
+	os.Chtimes(path, now, now) // an error is no matter: only the order of deletion suffers
 }

@@ -203,7 +203,7 @@ func (c *Cache) Tiers(digest string) []Tier {
 			if err != nil {
 				continue
 			}
-			list = append(list, Tier{compiler, code.Size, time.Duration(code.Header.CompileTime)}) //nolint:gosec // nanoseconds of a compilation
+			list = append(list, Tier{compiler, code.Size, time.Duration(code.Header.CompileTime)})
 			code.Close()
 			break
 		}

@@ -224,7 +224,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return u.dir(parent, name, base, h)
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse: //nolint:staticcheck // TypeRegA is in old archives
+	case tar.TypeReg, tar.TypeGNUSparse: // the reader turns the old type of files into this one
 		return u.file(parent, name, base, h, r)
 	case tar.TypeSymlink:
 		return u.symlink(parent, name, base, h)
