@@ -11,6 +11,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -146,6 +147,7 @@ func run(args []string) error {
 	var dirs, env list
 	flags.Var(&dirs, "dir", "HOST:GUEST directory to preopen; the guest name / is the root filesystem")
 	flags.Var(&env, "env", "NAME=VALUE for the guest")
+	cache := flags.String("cache", "", "directory of your own to keep compiled code in")
 	argv0 := flags.String("argv0", "", "the guest's argument 0; by default the name of the module")
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
 		return errors.New("run needs a module")
@@ -173,14 +175,34 @@ func run(args []string) error {
 		}
 		c.Preopens = append(c.Preopens, hostsys.Preopen{Name: guest, FD: fd, IsRoot: guest == "/"})
 	}
-	return start(module, c)
-}
-
-func start(module []byte, c hostsys.Config) error {
-	code, err := wasmer.Compile(module, wasmer.Cranelift)
+	code, err := compiled(module, *cache)
 	if err != nil {
 		return err
 	}
+	return start(code, c)
+}
+
+// compiled gives a module's machine code, from the cache if there is one.
+func compiled(module []byte, cache string) ([]byte, error) {
+	if cache == "" {
+		return wasmer.Compile(module, wasmer.Cranelift)
+	}
+	path := filepath.Join(cache, fmt.Sprintf("%x.code", sha256.Sum256(module)))
+	if code, err := os.ReadFile(path); err == nil {
+		return code, nil
+	}
+	code, err := wasmer.Compile(module, wasmer.Cranelift)
+	if err != nil {
+		return nil, err
+	}
+	temp := fmt.Sprintf("%s.%d", path, os.Getpid()) // renamed when whole: damaged code crashes
+	if err := os.WriteFile(temp, code, 0o600); err != nil {
+		return nil, err
+	}
+	return code, os.Rename(temp, path)
+}
+
+func start(code []byte, c hostsys.Config) error {
 	if err := wasmer.Load(code); err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (s *System) FdPread(fd uint32, bufs [][]byte, off uint64) (int, wasi.Errno)
 func (f *file) read(bufs [][]byte, off uint64) (int, wasi.Errno) {
 	switch {
 	case f.kind == wasi.FiletypeDirectory:
-		return 0, wasi.EISDIR
+		return 0, wasi.EBADF
 	case f.fd < 0 && off != noOffset:
 		return 0, wasi.ESPIPE
 	case f.fd < 0:
@@ -112,7 +112,7 @@ func (s *System) FdPwrite(fd uint32, bufs [][]byte, off uint64) (int, wasi.Errno
 func (f *file) write(bufs [][]byte, off uint64) (int, wasi.Errno) {
 	switch {
 	case f.kind == wasi.FiletypeDirectory:
-		return 0, wasi.EISDIR
+		return 0, wasi.EBADF
 	case f.fd < 0 && off != noOffset:
 		return 0, wasi.ESPIPE
 	case f.writer != nil:
@@ -164,7 +164,7 @@ func (s *System) FdSeek(fd uint32, offset int64, whence wasi.Whence) (uint64, wa
 	case whence > wasi.WhenceEnd:
 		return 0, wasi.EINVAL
 	}
-	if f.rights&right == 0 { // that it has no position is the better answer
+	if f.denied&right != 0 { // that it has no position is the better answer
 		if _, err := unix.Seek(f.fd, 0, unix.SEEK_CUR); err != nil {
 			return 0, wasi.ErrnoOf(err)
 		}
@@ -198,6 +198,8 @@ func (s *System) FdAllocate(fd uint32, off, n uint64) wasi.Errno {
 	switch {
 	case errno != 0:
 		return errno
+	case f.kind == wasi.FiletypeDirectory:
+		return wasi.EBADF
 	case off > math.MaxInt64 || n > math.MaxInt64 || n == 0:
 		return wasi.EINVAL
 	}
@@ -275,6 +277,8 @@ func (s *System) FdFdstatSetRights(fd uint32, rights, inheriting wasi.Rights) wa
 	if rights&^f.rights != 0 || inheriting&^f.inheriting != 0 {
 		return wasi.ENOTCAPABLE
 	}
+	f.denied |= f.rights &^ rights
+	f.deniedHeir |= f.inheriting &^ inheriting
 	f.rights, f.inheriting = rights, inheriting
 	return 0
 }
@@ -294,6 +298,9 @@ func (s *System) FdFilestat(fd uint32) (wasi.Filestat, wasi.Errno) {
 	}
 	fs := filestat(&st)
 	fs.Filetype = f.kind
+	if f.isStream && f.kind != wasi.FiletypeRegularFile { // whose inode and times they are is not the guest's business
+		fs = wasi.Filestat{Filetype: f.kind, Nlink: 1}
+	}
 	return fs, 0
 }
 
@@ -312,6 +319,8 @@ func (s *System) FdFilestatSetSize(fd uint32, size uint64) wasi.Errno {
 	switch {
 	case errno != 0:
 		return errno
+	case f.kind == wasi.FiletypeDirectory:
+		return wasi.EBADF
 	case size > math.MaxInt64:
 		return wasi.EINVAL
 	}

@@ -72,7 +72,7 @@ func TestReaddirFromTheSameCookieAgain(t *testing.T) {
 	if rest, _ := w.page(rootFD, end, 10); len(rest) != 0 {
 		t.Errorf("behind the end: %v", rest)
 	}
-	w.want(w.sys.FdReaddir(rootFD, 1<<64-1, func(wasi.Dirent) bool { return true }), wasi.EINVAL)
+	w.want(w.sys.FdReaddir(rootFD, 1<<64-1, func(wasi.Dirent) bool { t.Error("an entry behind the end"); return true }), 0)
 	w.want(w.sys.FdReaddir(0, 0, func(wasi.Dirent) bool { return true }), wasi.ENOTDIR)
 }
 
@@ -81,8 +81,8 @@ func TestRightsFollowTheOpenModeAndNarrowing(t *testing.T) {
 	w.check(os.WriteFile(w.path("root/f"), []byte("text"), 0o644))
 	fd, errno := w.sys.PathOpen(rootFD, 0, "f", 0, wasi.RightFdRead|wasi.RightFdSeek, 0, 0)
 	w.ok(errno)
-	if _, errno := w.sys.FdWrite(fd, [][]byte{{1}}); errno != wasi.ENOTCAPABLE {
-		t.Errorf("write without the right: %v", errno)
+	if _, errno := w.sys.FdWrite(fd, [][]byte{{1}}); errno != wasi.EBADF {
+		t.Errorf("write to what was opened for reading: %v", errno)
 	}
 	w.want(w.sys.FdFdstatSetRights(fd, wasi.RightFdRead|wasi.RightFdWrite, 0), wasi.ENOTCAPABLE)
 	w.want(w.sys.FdFdstatSetRights(fd, wasi.RightFdRead, 0), 0)

@@ -49,7 +49,7 @@ func (s *System) dirOf(fd uint32, right wasi.Rights, path string) (*file, wasi.E
 		return nil, errno
 	case f.kind != wasi.FiletypeDirectory:
 		return nil, wasi.ENOTDIR
-	case f.rights&right != right:
+	case f.denied&right != 0:
 		return nil, wasi.ENOTCAPABLE
 	case path == "":
 		return nil, wasi.ENOENT
@@ -103,9 +103,9 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 		return 0, errno
 	case oflags&^wasi.OflagsAll != 0 || flags&^wasi.FdflagsAll != 0:
 		return 0, wasi.EINVAL
-	case oflags&wasi.OflagsCreat != 0 && dir.rights&wasi.RightPathCreateFile == 0:
+	case oflags&wasi.OflagsCreat != 0 && dir.denied&wasi.RightPathCreateFile != 0:
 		return 0, wasi.ENOTCAPABLE
-	case oflags&wasi.OflagsTrunc != 0 && dir.rights&wasi.RightPathFilestatSetSize == 0:
+	case oflags&wasi.OflagsTrunc != 0 && dir.denied&wasi.RightPathFilestatSetSize != 0:
 		return 0, wasi.ENOTCAPABLE
 	case oflags&(wasi.OflagsCreat|wasi.OflagsDirectory) == wasi.OflagsCreat|wasi.OflagsDirectory:
 		return 0, wasi.EINVAL
@@ -208,7 +208,7 @@ func (s *System) adopt(host int, dir *file, rights, inheriting wasi.Rights, flag
 		unix.Close(host)
 		return 0, wasi.ErrnoOf(err)
 	}
-	f := &file{fd: host, kind: kind, flags: flags, isRoot: dir.isRoot, readonly: dir.readonly}
+	f := &file{fd: host, kind: kind, flags: flags, denied: dir.deniedHeir, deniedHeir: dir.deniedHeir, isRoot: dir.isRoot, readonly: dir.readonly}
 	if kind == wasi.FiletypeDirectory {
 		f.isRoot = false // beneath it, not beneath the root: ".." of a directory must be able to end there
 		f.rights, f.inheriting = rights&wasi.RightsDirectory, inheriting
@@ -392,7 +392,13 @@ func (s *System) PathSymlink(target string, fd uint32, path string) wasi.Errno {
 	case target[0] == '/':
 		return wasi.EPERM
 	}
-	return dir.inParent(path, func(d int, last string) error { return unix.Symlinkat(target, d, last) })
+	errno = dir.inParent(path, func(d int, last string) error { return unix.Symlinkat(target, d, last) })
+	if errno == wasi.EEXIST && strings.HasSuffix(path, "/") {
+		if st, e := s.PathFilestat(fd, 0, strings.TrimRight(path, "/")); e == 0 && st.Filetype != wasi.FiletypeDirectory {
+			return wasi.ENOTDIR
+		}
+	}
+	return errno
 }
 
 // PathReadlink reads a symbolic link into buf, cut to its length.

@@ -18,7 +18,10 @@ type pollState struct {
 // Poll waits until one subscription is due, and gives the events of all that
 // are to emit. A clock is never due early.
 func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errno {
-	n := s.immediate(subs, emit)
+	n, bad := s.immediate(subs, emit)
+	if bad > 0 && bad == len(subs) { // as other hosts have it
+		return wasi.EBADF
+	}
 	var started [len(clocks)]uint64 // what each clock showed
 	hasClock := false
 	for i := range subs {
@@ -43,8 +46,8 @@ func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errn
 }
 
 // immediate emits what is due without waiting, errors among it, and collects
-// the descriptors that must be polled.
-func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n int) {
+// the descriptors that must be polled. bad counts those that are not open.
+func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n, bad int) {
 	s.poll.fds, s.poll.index = s.poll.fds[:0], s.poll.index[:0]
 	for i := range subs {
 		sub := &subs[i]
@@ -67,6 +70,7 @@ func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n i
 			}
 		case errno != 0:
 			e.Errno = errno
+			bad++
 		case f.fd < 0:
 			e.NBytes = 0
 		case f.kind == wasi.FiletypeRegularFile:
@@ -79,7 +83,7 @@ func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n i
 		emit(e)
 		n++
 	}
-	return n
+	return n, bad
 }
 
 // left is how much of a regular file is behind its position.

@@ -14,8 +14,10 @@ import (
 // kernel's own offsets plus one, so that they stay valid while the directory
 // changes; 0 is the beginning.
 type listing struct {
-	buf  []byte // of getdents64, made once
-	rest []byte
+	buf            []byte // of getdents64
+	rest, lastRest []byte // of buf: what comes next, and that with the entry before it
+	at, lastAt     uint64 // the cookies that lead there
+	of             *file  // the directory
 }
 
 const (
@@ -33,43 +35,57 @@ func (s *System) FdReaddir(fd uint32, cookie uint64, yield func(wasi.Dirent) boo
 		return errno
 	case f.kind != wasi.FiletypeDirectory:
 		return wasi.ENOTDIR
-	case f.rights&wasi.RightFdReaddir == 0:
+	case f.denied&wasi.RightFdReaddir != 0:
 		return wasi.ENOTCAPABLE
 	}
 	if s.listing.buf == nil {
 		s.listing.buf = make([]byte, listingSize)
 	}
-	if errno := s.listing.seek(f.fd, cookie); errno != 0 {
+	if end, errno := s.listing.seek(f, cookie); end || errno != 0 {
 		return errno
 	}
 	return s.listing.each(f.fd, yield)
 }
 
-// seek makes the next entry the one behind the cookie.
-func (l *listing) seek(fd int, cookie uint64) wasi.Errno {
+// seek makes the next entry the one behind the cookie. What was read ahead is
+// used when the guest goes on where it was, or takes the last entry again since
+// it was cut. A cookie that the directory does not know is its end.
+func (l *listing) seek(f *file, cookie uint64) (end bool, errno wasi.Errno) {
+	switch same := l.of == f && cookie > 0; { // 0 begins anew
+	case same && l.rest != nil && cookie == l.at:
+		return false, 0
+	case same && l.lastRest != nil && cookie == l.lastAt:
+		l.rest, l.at = l.lastRest, l.lastAt
+		return false, 0
+	}
+	l.of, l.rest, l.lastRest, l.at = f, nil, nil, cookie
 	off := uint64(0)
 	if cookie > 0 {
 		off = cookie - cookieBias
 	}
 	if off > math.MaxInt64 {
-		return wasi.EINVAL
+		return true, 0
 	}
-	l.rest = nil
-	_, err := unix.Seek(fd, int64(off), unix.SEEK_SET)
-	return wasi.ErrnoOf(err)
+	_, err := unix.Seek(f.fd, int64(off), unix.SEEK_SET)
+	if err == unix.EINVAL {
+		return true, 0
+	}
+	return false, wasi.ErrnoOf(err)
 }
 
 func (l *listing) each(fd int, yield func(wasi.Dirent) bool) wasi.Errno {
 	for {
 		if len(l.rest) == 0 {
 			n, err := unix.Getdents(fd, l.buf)
+			l.rest, l.lastRest = nil, nil
 			if err != nil || n == 0 {
 				return wasi.ErrnoOf(err)
 			}
 			l.rest = l.buf[:n]
 		}
 		d, size := parseDirent(l.rest)
-		l.rest = l.rest[size:]
+		l.lastRest, l.lastAt = l.rest, l.at
+		l.rest, l.at = l.rest[size:], d.Next
 		if !yield(d) {
 			return 0
 		}

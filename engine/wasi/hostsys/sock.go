@@ -21,7 +21,7 @@ func (s *System) sockOf(fd uint32, right wasi.Rights) (*file, wasi.Errno) {
 		return nil, errno
 	case f.kind != wasi.FiletypeSocketStream && f.kind != wasi.FiletypeSocketDgram:
 		return nil, wasi.ENOTSOCK
-	case f.rights&right != right:
+	case f.denied&right != 0:
 		return nil, wasi.ENOTCAPABLE
 	}
 	return f, 0

@@ -67,9 +67,12 @@ type file struct {
 	fd         int // on the host; -1: none
 	kind       wasi.Filetype
 	flags      wasi.Fdflags // as the guest set them
-	rights     wasi.Rights
+	rights     wasi.Rights  // as reported: what was asked for, of what can be
 	inheriting wasi.Rights
+	denied     wasi.Rights // as enforced: what the guest gave up
+	deniedHeir wasi.Rights // likewise, for what is opened beneath
 	writer     Writer
+	isStream   bool   // one of the three that a guest starts with
 	preopen    string // name; only with isPreopen
 	isPreopen  bool
 	isRoot     bool
@@ -109,18 +112,27 @@ func New(c Config) (*System, error) {
 }
 
 func newStream(st Stream, right wasi.Rights) *file {
-	f := &file{fd: -1, kind: wasi.FiletypeUnknown, writer: st.Writer}
+	f := &file{fd: -1, kind: wasi.FiletypeUnknown, writer: st.Writer, isStream: true}
+	if st.FD < 0 || st.Writer != nil { // no host file is there to refuse the other direction
+		f.denied = (wasi.RightFdRead | wasi.RightFdWrite) &^ right
+	}
 	f.rights = right | wasi.RightFdFdstatSetFlags | wasi.RightFdFilestatGet | wasi.RightPollFdReadwrite
 	if st.Writer == nil && st.FD >= 0 {
 		f.fd = st.FD
 		if kind, err := kindOf(st.FD); err == nil {
 			f.kind = kind
 		}
-		if f.kind == wasi.FiletypeRegularFile {
+		// A character device that cannot seek is how guests tell a terminal.
+		if f.kind == wasi.FiletypeRegularFile || (f.kind == wasi.FiletypeCharacterDevice && !isTerminal(st.FD)) {
 			f.rights |= wasi.RightFdSeek | wasi.RightFdTell
 		}
 	}
 	return f
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }
 
 func kindOf(fd int) (wasi.Filetype, error) {
@@ -166,7 +178,7 @@ func (s *System) with(fd uint32, right wasi.Rights) (*file, wasi.Errno) {
 	if errno != 0 {
 		return nil, errno
 	}
-	if f.rights&right != right {
+	if f.denied&right != 0 {
 		return nil, wasi.ENOTCAPABLE
 	}
 	return f, 0
