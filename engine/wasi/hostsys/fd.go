@@ -218,6 +218,8 @@ func (s *System) FdSync(fd uint32, dataOnly bool) wasi.Errno {
 		return errno
 	case f.fd < 0:
 		return wasi.EINVAL
+	case f.kind == wasi.FiletypeDirectory: // as wasmtime has it
+		return wasi.EBADF
 	case dataOnly:
 		return wasi.ErrnoOf(unix.Fdatasync(f.fd))
 	}
@@ -242,6 +244,8 @@ func (s *System) FdFdstatSetFlags(fd uint32, flags wasi.Fdflags) wasi.Errno {
 	}
 	const sync = wasi.FdflagsDsync | wasi.FdflagsRsync | wasi.FdflagsSync
 	switch {
+	case f.kind == wasi.FiletypeDirectory:
+		return wasi.EBADF
 	case flags&^wasi.FdflagsAll != 0:
 		return wasi.EINVAL
 	case flags&sync != f.flags&sync:

@@ -54,7 +54,7 @@ func (p param) appendIn(line []byte, m memory, args []uint64) []byte {
 	case "addr":
 		return appendAddr(line, m, v)
 	}
-	if names := words[p.kind]; names != nil {
+	if names := wordsOf(p.kind); names != nil {
 		return names.append(line, v)
 	}
 	return strconv.AppendUint(line, v, 10)
@@ -108,7 +108,7 @@ func (p param) appendOut(line []byte, m memory, args []uint64) []byte {
 	if !p.out() {
 		return line
 	}
-	size := sizes[p.kind]
+	size := sizeOf(p.kind)
 	if p.kind == "*buf" {
 		size = args[p.at+1] & math.MaxUint32
 	}
@@ -134,8 +134,8 @@ func (p param) appendOut(line []byte, m memory, args []uint64) []byte {
 	case "*prestat":
 		return strconv.AppendUint(append(line, "dir/"...), uint64(le.Uint32(b[4:])), 10)
 	case "*fdstat":
-		line = words["filetype"].append(line, uint64(b[0]))
-		line = words["fdflags"].append(append(line, '/'), uint64(le.Uint16(b[2:])))
+		line = filetypes.append(line, uint64(b[0]))
+		line = fdflags.append(append(line, '/'), uint64(le.Uint16(b[2:])))
 		line = strconv.AppendUint(append(line, "/0x"...), le.Uint64(b[8:]), 16)
 		return strconv.AppendUint(append(line, "/0x"...), le.Uint64(b[16:]), 16)
 	case "*filestat":
@@ -146,10 +146,27 @@ func (p param) appendOut(line []byte, m memory, args []uint64) []byte {
 	return line
 }
 
-var sizes = map[string]uint64{"*u16": 2, "*u32": 4, "*u64": 8, "*addr": 8, "*data": 4, "*prestat": 8, "*fdstat": 24, "*filestat": 64, "*filestat0": 56}
+// sizeOf is how long a result is.
+func sizeOf(kind string) uint64 {
+	switch kind {
+	case "*u16":
+		return 2
+	case "*u32", "*data":
+		return 4
+	case "*u64", "*addr", "*prestat":
+		return 8
+	case "*fdstat":
+		return 24
+	case "*filestat":
+		return 64
+	case "*filestat0":
+		return 56
+	}
+	return 0
+}
 
 func appendStat(line []byte, filetype byte, nlink, size uint64) []byte {
-	line = words["filetype"].append(line, uint64(filetype))
+	line = filetypes.append(line, uint64(filetype))
 	line = strconv.AppendUint(append(line, "/nlink:"...), nlink, 10)
 	return strconv.AppendUint(append(line, "/size:"...), size, 10)
 }
@@ -197,11 +214,28 @@ func (w *wordList) append(line []byte, v uint64) []byte {
 	return line
 }
 
-var words = map[string]*wordList{
-	"clock":    {names: []string{"realtime", "monotonic", "process_cputime", "thread_cputime"}},
-	"filetype": {names: []string{"unknown", "block_device", "character_device", "directory", "regular_file", "socket_dgram", "socket_stream", "symbolic_link"}},
-	"lookup":   {names: []string{"follow"}, flags: true},
-	"oflags":   {names: []string{"creat", "directory", "excl", "trunc"}, flags: true},
-	"fdflags":  {names: []string{"append", "dsync", "nonblock", "rsync", "sync"}, flags: true},
-	"fstflags": {names: []string{"atim", "atim_now", "mtim", "mtim_now"}, flags: true},
+// The words of flags and numbers.
+var (
+	clocks    = wordList{names: []string{"realtime", "monotonic", "process_cputime", "thread_cputime"}}
+	filetypes = wordList{names: []string{"unknown", "block_device", "character_device", "directory", "regular_file", "socket_dgram", "socket_stream", "symbolic_link"}}
+	lookups   = wordList{names: []string{"follow"}, flags: true}
+	oflags    = wordList{names: []string{"creat", "directory", "excl", "trunc"}, flags: true}
+	fdflags   = wordList{names: []string{"append", "dsync", "nonblock", "rsync", "sync"}, flags: true}
+	fstflags  = wordList{names: []string{"atim", "atim_now", "mtim", "mtim_now"}, flags: true}
+)
+
+func wordsOf(kind string) *wordList {
+	switch kind {
+	case "clock":
+		return &clocks
+	case "lookup":
+		return &lookups
+	case "oflags":
+		return &oflags
+	case "fdflags":
+		return &fdflags
+	case "fstflags":
+		return &fstflags
+	}
+	return nil
 }
