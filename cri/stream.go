@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	"k8s.io/klog/v2"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
@@ -155,15 +157,27 @@ func (s *Streams) begin() bool {
 }
 
 func (s *Streams) serveExec(w http.ResponseWriter, r *http.Request, q *runtimev1.ExecRequest) {
-	options := &remotecommand.Options{Stdin: q.Stdin, Stdout: q.Stdout, Stderr: q.Stderr, TTY: q.Tty}
-	remotecommand.ServeExec(w, r, guests{s, options}, "", "", q.ContainerId, q.Cmd, options,
-		s.IdleTimeout, s.CreationTimeout, remotecommand.SupportedStreamingProtocols)
+	o := &remotecommand.Options{Stdin: q.Stdin, Stdout: q.Stdout, Stderr: q.Stderr, TTY: q.Tty}
+	g := guests{s, o}
+	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
+		s.serveChannels(w, r, o, func(in io.Reader, out, err io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return g.ExecInContainer(r.Context(), "", "", q.ContainerId, q.Cmd, in, out, err, q.Tty, resize, 0)
+		})
+		return
+	}
+	remotecommand.ServeExec(w, r, g, "", "", q.ContainerId, q.Cmd, o, s.IdleTimeout, s.CreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Streams) serveAttach(w http.ResponseWriter, r *http.Request, q *runtimev1.AttachRequest) {
-	options := &remotecommand.Options{Stdin: q.Stdin, Stdout: q.Stdout, Stderr: q.Stderr, TTY: q.Tty}
-	remotecommand.ServeAttach(w, r, guests{s, options}, "", "", q.ContainerId, options,
-		s.IdleTimeout, s.CreationTimeout, remotecommand.SupportedStreamingProtocols)
+	o := &remotecommand.Options{Stdin: q.Stdin, Stdout: q.Stdout, Stderr: q.Stderr, TTY: q.Tty}
+	g := guests{s, o}
+	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
+		s.serveChannels(w, r, o, func(in io.Reader, out, err io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return g.AttachContainer(r.Context(), "", "", q.ContainerId, in, out, err, q.Tty, resize)
+		})
+		return
+	}
+	remotecommand.ServeAttach(w, r, g, "", "", q.ContainerId, o, s.IdleTimeout, s.CreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Streams) servePortForward(w http.ResponseWriter, r *http.Request, q *runtimev1.PortForwardRequest) {
@@ -172,8 +186,15 @@ func (s *Streams) servePortForward(w http.ResponseWriter, r *http.Request, q *ru
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	portforward.ServePortForward(w, r, ports{s, r.Context()}, q.PodSandboxId, "", options,
-		s.IdleTimeout, s.CreationTimeout, portforward.SupportedProtocols)
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		portforward.ServePortForward(w, r, ports{s, r.Context()}, q.PodSandboxId, "", options,
+			s.IdleTimeout, s.CreationTimeout, portforward.SupportedProtocols)
+	}
+	if wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
+		serveTunnel(w, r, serve)
+		return
+	}
+	serve(w, r)
 }
 
 // calm lowers what the library calls errors, most of them the clients': nobody

@@ -220,7 +220,12 @@ func TestAttachedClientThatDoesNotRead(t *testing.T) {
 				return
 			}
 		}
-		s.stdin.Write([]byte("the end\n"))
+		for { // even this client may have been too slow for the flood
+			if _, err := s.stdin.Write([]byte("the end\n")); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
 	}()
 	s.expect("the end\n")
 }

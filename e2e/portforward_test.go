@@ -30,6 +30,9 @@ var forwarders = map[string]func(*rest.Config, *url.URL) (httpstream.Dialer, err
 		transport, upgrader, err := spdy.RoundTripperFor(c)
 		return spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", u), err
 	},
+	"websocket": func(c *rest.Config, u *url.URL) (httpstream.Dialer, error) {
+		return portforward.NewSPDYOverWebsocketDialer(u, c)
+	},
 }
 
 // forward forwards a port of the pod and gives the address that leads there.

@@ -26,6 +26,9 @@ var transports = map[string]func(*rest.Config, *url.URL) (remotecommand.Executor
 	"SPDY": func(c *rest.Config, u *url.URL) (remotecommand.Executor, error) {
 		return remotecommand.NewSPDYExecutor(c, "POST", u)
 	},
+	"websocket": func(c *rest.Config, u *url.URL) (remotecommand.Executor, error) {
+		return remotecommand.NewWebSocketExecutor(c, "GET", u.String())
+	},
 }
 
 func executor(t testing.TB, transport, rawURL string) remotecommand.Executor {

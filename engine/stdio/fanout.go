@@ -9,7 +9,7 @@ import (
 )
 
 // maxPending is how much output waits for one client, in bytes.
-const maxPending = 256 << 10
+const maxPending = 1 << 20
 
 // Fanout gives the output of a guest to any number of clients. It never waits
 // for one: what a client has no room for is lost to it, and a note in its place
