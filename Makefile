@@ -124,6 +124,12 @@ lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=0 $(GO) vet ./cmd/cri-wasmer
 
+.PHONY: wasi-conformance
+wasi-conformance: ## WebAssembly/wasi-testsuite (WASI_TESTSUITE=DIR: a checkout of prod/testsuite-base)
+	@test -n "$(WASI_TESTSUITE)" || { echo "WASI_TESTSUITE=DIR must name a checkout of WebAssembly/wasi-testsuite, branch prod/testsuite-base" >&2; exit 2; }
+	@mkdir -p $(OUT) && $(GO) build -o $(OUT)/wasitest ./engine/wasitest
+	@$(OUT)/wasitest suite "$(WASI_TESTSUITE)"
+
 BENCH ?= .
 BENCHTIME ?= 1s
 .PHONY: bench
