@@ -37,7 +37,7 @@ var forwarders = map[string]func(*rest.Config, *url.URL) (httpstream.Dialer, err
 }
 
 // forward forwards a port of the pod and gives the address that leads there.
-func (p *pod) forward(t *testing.T, transport string, port int) string {
+func (p *pod) forward(t testing.TB, transport string, port int) string {
 	t.Helper()
 	r, err := p.node.Client.RuntimeServiceClient.PortForward(t.Context(), &runtime.PortForwardRequest{PodSandboxId: p.id, Port: []int32{int32(port)}})
 	must(t, err)
@@ -67,7 +67,7 @@ func (p *pod) forward(t *testing.T, transport string, port int) string {
 
 // serveIn serves connections to an address in the network of a pod; empty: of
 // the node.
-func serveIn(t *testing.T, netns, address string, serve func(*net.TCPConn)) (port int) {
+func serveIn(t testing.TB, netns, address string, serve func(*net.TCPConn)) (port int) {
 	t.Helper()
 	type result struct {
 		listener net.Listener
