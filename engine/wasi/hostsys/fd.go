@@ -341,6 +341,9 @@ func (s *System) FdFilestatSetTimes(fd uint32, atim, mtim uint64, flags wasi.Fst
 	if errno != 0 {
 		return errno
 	}
+	if f.readonly { // owners need no descriptor for writing
+		return wasi.EROFS
+	}
 	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(f.fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
 	if e != 0 {
 		return wasi.ErrnoOf(e)

@@ -31,7 +31,7 @@ func (f *file) openat(path string, flags int, mode uint32) (int, wasi.Errno) {
 			races++
 			continue
 		case err == unix.EXDEV: // the path leaves the directory
-			return -1, wasi.EPERM
+			return f.openFromRoot(path, flags, mode)
 		}
 		return -1, wasi.ErrnoOf(err)
 	}
@@ -127,7 +127,11 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 	if errno != 0 {
 		return 0, errno
 	}
-	return s.adopt(host, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
+	n, errno := s.adopt(host, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
+	if errno == 0 {
+		s.table[n].locate(dir, path)
+	}
+	return n, errno
 }
 
 // openMode turns what the guest wants into flags of open(2).
@@ -246,17 +250,27 @@ func (s *System) PathFilestat(fd uint32, lookup wasi.Lookupflags, path string) (
 	if errno != 0 {
 		return wasi.Filestat{}, errno
 	}
+	var st unix.Stat_t
+	if simple(path) { // one system call, unless it is a link to follow
+		err := unix.Fstatat(dir.fd, path, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT)
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK || lookup&wasi.LookupSymlinkFollow == 0 {
+			return filestat(&st), wasi.ErrnoOf(err)
+		}
+	}
 	host, errno := dir.openat(path, pathFlags(lookup), 0)
 	if errno != 0 {
 		return wasi.Filestat{}, errno
 	}
 	defer unix.Close(host)
-	var st unix.Stat_t
 	if err := unix.Fstat(host, &st); err != nil {
 		return wasi.Filestat{}, wasi.ErrnoOf(err)
 	}
 	return filestat(&st), 0
 }
+
+// simple says that a path is a name in the directory itself, which the kernel
+// may look up without keeping it beneath.
+func simple(path string) bool { return path != ".." && strings.IndexByte(path, '/') < 0 }
 
 func pathFlags(lookup wasi.Lookupflags) int {
 	if lookup&wasi.LookupSymlinkFollow != 0 {

@@ -77,6 +77,8 @@ type file struct {
 	isPreopen  bool
 	isRoot     bool
 	readonly   bool
+	root       *file  // of a directory beneath one: the preopened root filesystem
+	at         string // and the path that it was opened by there
 	local      string // path of a unix socket, as the guest knows it
 	peer       string
 }

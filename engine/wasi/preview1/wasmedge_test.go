@@ -124,7 +124,7 @@ func TestUnixSocketsStayInTheRoot(t *testing.T) {
 	server := g.socket(wasi.FamilyUnix, wasi.SocketStream)
 	unixAddr("/s")
 	g.must("sock_bind", server, addrPair, 0)
-	g.must("sock_listen", server, 1)
+	g.must("sock_listen", server, 8)
 	if _, err := os.Stat(filepath.Join(g.dir, "s")); err != nil {
 		t.Error(err)
 	}
