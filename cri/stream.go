@@ -74,10 +74,11 @@ func OpenStreams(c StreamConfig) (*Streams, error) {
 	}
 	if c.TLS != nil {
 		s.base.Scheme = "https"
+		listener = tls.NewListener(listener, c.TLS)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = &http.Server{
-		Handler: s.routes(), TLSConfig: c.TLS, ConnContext: connContext, ReadHeaderTimeout: c.CreationTimeout,
+		Handler: s.routes(), ConnContext: connContext, ReadHeaderTimeout: c.CreationTimeout,
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
 	}
 	klog.SetSlogLogger(slog.New(calm{c.Logger.Handler()}))
@@ -87,11 +88,7 @@ func OpenStreams(c StreamConfig) (*Streams, error) {
 
 func (s *Streams) serve(l net.Listener) {
 	defer close(s.served)
-	serve := s.http.Serve
-	if s.TLS != nil {
-		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
-	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		s.Logger.Error("serve streams", "error", err)
 	}
 }
@@ -207,7 +204,8 @@ func (c calm) Handle(ctx context.Context, r slog.Record) error {
 	return c.Handler.Handle(ctx, r)
 }
 
-// streamListener makes each connection say when its client has gone.
+// streamListener makes each connection say when its client has gone. It stands
+// above TLS, where a client can leave without closing what is below.
 type streamListener struct {
 	net.Listener
 	s *Streams
@@ -254,9 +252,6 @@ func (c *streamConn) Close() error {
 }
 
 func connContext(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
 	if sc, ok := c.(*streamConn); ok {
 		return sc.ctx
 	}

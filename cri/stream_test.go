@@ -1,6 +1,7 @@
 package cri
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,6 +135,39 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 		if r.StatusCode != tt.want {
 			t.Errorf("%s: status %d, want %d", tt.name, r.StatusCode, tt.want)
 		}
+	}
+}
+
+func TestStreamsOverTLS(t *testing.T) {
+	lender := httptest.NewTLSServer(nil) // for its certificate
+	defer lender.Close()
+	s, err := OpenStreams(StreamConfig{Address: "127.0.0.1:0", TLS: &tls.Config{Certificates: lender.TLS.Certificates}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ended := make(chan struct{})
+	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			go io.Copy(io.Discard, conn)
+		}
+		<-r.Context().Done()
+		close(ended)
+	})
+	u, err := s.url("exec", &runtimev1.ExecRequest{})
+	if err != nil || !strings.HasPrefix(u, "https://") {
+		t.Fatalf("url %q, %v", u, err)
+	}
+	client, err := tls.Dial("tcp", s.base.Host, &tls.Config{RootCAs: lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	client.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the session outlives its connection")
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -175,8 +176,16 @@ func (d *daemon) openManager(ctx context.Context) error {
 }
 
 func (d *daemon) openStreams(context.Context) (err error) {
-	d.streams, err = cri.OpenStreams(cri.StreamConfig{Address: d.options.Stream.Address, Manager: d.manager, Logger: d.log})
-	if err != nil {
+	o := d.options.Stream
+	c := cri.StreamConfig{Address: o.Address, Manager: d.manager, IdleTimeout: o.IdleTimeout, CreationTimeout: o.CreationTimeout, Logger: d.log}
+	if o.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(o.TLSCert, o.TLSKey)
+		if err != nil {
+			return fmt.Errorf("load certificate for streams (options stream.tls_cert, stream.tls_key): %w", err)
+		}
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	if d.streams, err = cri.OpenStreams(c); err != nil {
 		return err
 	}
 	d.onClose(d.streams.Close)

@@ -214,6 +214,7 @@ func TestMistakesNameSourceAndRemedy(t *testing.T) {
 		{"an address without a port", "", nil, []string{"--stream-address=127.0.0.1"}, []string{"want host:port"}},
 		{"an address with a name", "", nil, []string{"--stream-address=example.com:80"}, []string{"is no IP address"}},
 		{"a metrics port that nobody can know", "", nil, []string{"--metrics-address=127.0.0.1:0"}, []string{"not 0"}},
+		{"a certificate without key", "[stream]\ntls_cert = \"/c.pem\"\n", nil, nil, []string{"config.toml:2: option stream.tls_cert", "or neither"}},
 		{"a subnet", "", nil, []string{"--cni-subnets=10.88.0.0"}, []string{"is no subnet"}},
 		{"no subnet", "[cni]\nsubnets = []\n", nil, nil, []string{"config.toml:2: option cni.subnets: the bundled network needs a subnet"}},
 		{"a socket path that is too long", "", nil, []string{"--socket=/" + strings.Repeat("x", 107)}, []string{"at most 107 bytes"}},

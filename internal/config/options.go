@@ -63,7 +63,10 @@ type Compile struct {
 
 // Stream serves exec, attach and port-forward.
 type Stream struct {
-	Address string
+	Address         string
+	IdleTimeout     time.Duration
+	CreationTimeout time.Duration
+	TLSCert, TLSKey string // files; empty: plain http
 }
 
 // Log is the daemon's own log, never that of guests.

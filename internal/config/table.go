@@ -98,6 +98,14 @@ var table = []Option{
 	{"stream", "address", "Where exec, attach and port-forward are served. Port 0: any free one.\n" +
 		"The kubelet connects here, so loopback is enough. There is no password but a one-time token.",
 		func(o *Options) value { return address(&o.Stream.Address, "127.0.0.1:0", false) }},
+	{"stream", "idle_timeout", "After how long a connection on which nothing moves is ended.",
+		func(o *Options) value { return duration(&o.Stream.IdleTimeout, "4h") }},
+	{"stream", "creation_timeout", "How long a client may take to open its streams.",
+		func(o *Options) value { return duration(&o.Stream.CreationTimeout, "30s") }},
+	{"stream", "tls_cert", "File with the certificate, in PEM, with which streams are served over TLS. Empty: without TLS.",
+		func(o *Options) value { return optionalPath(&o.Stream.TLSCert) }},
+	{"stream", "tls_key", "File with its private key, in PEM.",
+		func(o *Options) value { return optionalPath(&o.Stream.TLSKey) }},
 
 	{"log", "level", "The least important messages to log: debug, info, warn or error.",
 		func(o *Options) value { return level(&o.Log.Level) }},

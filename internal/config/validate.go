@@ -31,6 +31,9 @@ func (c *Config) validate() error {
 	if c.Compile.Memory < 256<<20 {
 		bad("compile.memory", "the compiler needs 256MiB at least")
 	}
+	if (c.Stream.TLSCert == "") != (c.Stream.TLSKey == "") {
+		bad("stream.tls_cert", "a certificate needs its key and a key its certificate: set stream.tls_cert and stream.tls_key, or neither")
+	}
 	if err := checkParent(c.Cgroup); err != nil {
 		bad("cgroup.parent", "%w", err)
 	}
