@@ -130,6 +130,11 @@ wasi-conformance: ## WebAssembly/wasi-testsuite (WASI_TESTSUITE=DIR: a checkout 
 	@mkdir -p $(OUT) && $(GO) build -o $(OUT)/wasitest ./engine/wasitest
 	@$(OUT)/wasitest suite "$(WASI_TESTSUITE)"
 
+.PHONY: wasi-gostd
+wasi-gostd: ## Tests of Go's standard library as guests (GOSTD='os net'; default: ten packages)
+	@mkdir -p $(OUT) && $(GO) build -o $(OUT)/wasitest ./engine/wasitest
+	@$(OUT)/wasitest gostd $(GOSTD)
+
 BENCH ?= .
 BENCHTIME ?= 1s
 .PHONY: bench

@@ -2,10 +2,12 @@
 // host of a worker, without the daemon.
 //
 //	wasitest suite DIR             WebAssembly/wasi-testsuite, branch prod/testsuite-base
+//	wasitest gostd [PACKAGE...]    tests of Go's standard library
 //	wasitest run [flags] MODULE [ARG...]  one module, as a worker would
 //
 // A case is run in a process of its own. The last line of suite is
-// `wasi-testsuite: N passed, N failed, N skipped`.
+// `wasi-testsuite: N passed, N failed, N skipped`, that of gostd the same with
+// `wasi-gostd`.
 package main
 
 import (
@@ -35,10 +37,12 @@ import (
 func init() { runtime.LockOSThread() } // the guest runs on the main thread
 
 func main() {
-	err := errors.New("usage: wasitest suite DIR | wasitest run [flags] MODULE [ARG...]")
+	err := errors.New("usage: wasitest suite DIR | wasitest gostd [PACKAGE...] | wasitest run [flags] MODULE [ARG...]")
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "suite":
 		err = suite(os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == "gostd":
+		err = gostd(os.Args[2:])
 	case len(os.Args) > 2 && os.Args[1] == "run":
 		err = run(os.Args[2:])
 	}
