@@ -14,11 +14,7 @@ import (
 	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/applet"
-	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/files"
-	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/network"
-	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/proc"
-	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/shell"
-	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/text"
+	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/programs"
 )
 
 func main() {
@@ -26,8 +22,7 @@ func main() {
 	if len(argv) == 0 {
 		argv = []string{"toolbox"}
 	}
-	launcher := &shell.Launcher{}
-	launcher.Table = applet.Merge(files.Programs(), network.Programs(), proc.Programs(), text.Programs(), shell.Programs(launcher))
+	launcher := programs.Launcher()
 	if isToolbox(argv[0]) {
 		if len(argv) == 1 || argv[1] == "--list" {
 			fmt.Println(strings.Join(launcher.Table.Names(), "\n"))
