@@ -18,6 +18,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -151,6 +152,7 @@ func run(args []string) error {
 	var dirs, env list
 	flags.Var(&dirs, "dir", "HOST:GUEST directory to preopen; the guest name / is the root filesystem")
 	flags.Var(&env, "env", "NAME=VALUE for the guest")
+	trace := flags.String("trace", "", "file for a line about each WASI call")
 	cache := flags.String("cache", "", "directory of your own to keep compiled code in")
 	argv0 := flags.String("argv0", "", "the guest's argument 0; by default the name of the module")
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
@@ -183,7 +185,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	return start(code, c)
+	if *trace == "" {
+		return start(code, c, nil)
+	}
+	f, err := os.Create(*trace)
+	if err != nil {
+		return err
+	}
+	return start(code, c, f)
 }
 
 // compiled gives a module's machine code, from the cache if there is one.
@@ -206,7 +215,8 @@ func compiled(module []byte, cache string) ([]byte, error) {
 	return code, os.Rename(temp, path)
 }
 
-func start(code []byte, c hostsys.Config) error {
+// start runs a module and traces its calls to a writer that is not nil.
+func start(code []byte, c hostsys.Config, trace io.Writer) error {
 	if err := wasmer.Load(code); err != nil {
 		return err
 	}
@@ -219,6 +229,9 @@ func start(code []byte, c hostsys.Config) error {
 		call, ok := preview1.Lookup(im.Module, im.Name, im.Params, im.Results)
 		if !ok {
 			return fmt.Errorf("import %s.%s is not served", im.Module, im.Name)
+		}
+		if trace != nil {
+			call = preview1.Traced(im.Name, len(im.Params), call, trace)
 		}
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
 			errno := call(h, mem, args)

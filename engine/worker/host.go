@@ -22,6 +22,7 @@ type host struct {
 // openHost makes the WASI host over the root of this process, and binds the
 // guest's imports to it.
 func (w *worker) openHost() error {
+	trace := traceFile()
 	root, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("open root filesystem", err)
@@ -41,7 +42,21 @@ func (w *worker) openHost() error {
 		return err
 	}
 	w.host = &host{wasi: preview1.NewHost(sys), stderr: c.Stderr}
-	return w.bind()
+	return w.bind(trace)
+}
+
+// traceFile gives the file for a trace, nil when there is none. The number may
+// be taken by something of this process, which is no file to append to.
+func traceFile() *os.File {
+	var st unix.Stat_t
+	if unix.Fstat(workerv1.FDTrace, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil
+	}
+	flags, err := unix.FcntlInt(workerv1.FDTrace, unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return nil
+	}
+	return os.NewFile(workerv1.FDTrace, "trace")
 }
 
 // environment adds PWD, which is how a preview1 guest learns its directory.
@@ -57,11 +72,16 @@ func environment(s *workerv1.Start) [][]byte {
 	return append(s.Env, []byte("PWD="+s.Cwd))
 }
 
-func (w *worker) bind() error {
+// bind serves the guest's imports, each with a line in the trace if there is
+// one.
+func (w *worker) bind(trace *os.File) error {
 	for i, im := range wasmer.Imports() {
 		call, ok := preview1.Lookup(im.Module, im.Name, im.Params, im.Results)
 		if !ok {
 			return fmt.Errorf("import %s.%s is not served by this worker", im.Module, im.Name)
+		}
+		if trace != nil {
+			call = preview1.Traced(im.Name, len(im.Params), call, trace)
 		}
 		h := w.host.wasi
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
