@@ -161,6 +161,19 @@ func settle(t *testing.T, what string, f *FS, want string) {
 	t.Errorf("%s: got %s, want %s", what, got, want)
 }
 
+// steady is a snapshot that stays for a moment: threads that have ended are gone.
+func steady(t *testing.T, f *FS) string {
+	t.Helper()
+	got := snapshot(t, f)
+	for same := 0; same < 20; same++ {
+		time.Sleep(5 * time.Millisecond)
+		if now := snapshot(t, f); now != got {
+			got, same = now, 0
+		}
+	}
+	return got
+}
+
 func TestLostBuildersAreReplaced(t *testing.T) {
 	f := newFS(t)
 	f.fault = func(s Step) error {
@@ -211,7 +224,7 @@ func TestNewAndCloseLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Close()
-	before := snapshot(t, f)
+	before := steady(t, f)
 	for range 5 {
 		g, err := New(Config{Dir: filepath.Join(t.TempDir(), "x")})
 		if err != nil {
