@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -74,10 +73,14 @@ func testPackage(dir, source, pkg string) (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
+	goroot, err := goRoot()
+	if err != nil {
+		return counts{}, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), packageTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, "run", "-dir", "/:/",
-		"-env", "PWD="+source, "-env", "PATH="+os.Getenv("PATH"), "-env", "TMPDIR="+os.TempDir(), "-env", "GOROOT="+runtime.GOROOT(),
+		"-env", "PWD="+source, "-env", "PATH="+os.Getenv("PATH"), "-env", "TMPDIR="+os.TempDir(), "-env", "GOROOT="+goroot,
 		module, "-test.short", "-test.v", "-test.timeout="+packageTimeout.String())
 	var out bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = source, &out, &out
@@ -121,4 +124,13 @@ func failures(out string) string {
 		kept = lines[max(0, len(lines)-20):]
 	}
 	return strings.Join(kept, "")
+}
+
+// goRoot is where the Go tool in PATH has its library.
+func goRoot() (string, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }

@@ -174,6 +174,7 @@ func (s *shell) writer(fd int) io.Writer {
 // closedStream is a descriptor that is closed, or open the other way only.
 type closedStream struct{}
 
+//lint:ignore ST1005 it is shown as strerror has it
 var errClosed = errors.New("Bad file descriptor")
 
 func (closedStream) Read([]byte) (int, error)  { return 0, errClosed }

@@ -28,7 +28,6 @@ type sedCommand struct {
 	toBytes string // of y
 
 	active bool // within its range
-	until  int  // the last line of a range that ends at a line number
 }
 
 // sedAddress is a line number, "$" (last) or a pattern.
