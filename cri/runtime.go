@@ -182,7 +182,17 @@ func (s *Server) ExecSync(ctx context.Context, r *runtimev1.ExecSyncRequest) (*r
 	if err != nil {
 		return nil, err
 	}
-	return &runtimev1.ExecSyncResponse{Stdout: result.Stdout, Stderr: result.Stderr, ExitCode: result.Code}, nil
+	const overhead = 4096 // of the message beside the two
+	stdout, stderr := fit(result.Stdout, result.Stderr, maxMessage-overhead)
+	return &runtimev1.ExecSyncResponse{Stdout: stdout, Stderr: stderr, ExitCode: result.Code}, nil
+}
+
+// fit cuts outputs that together no client would take: each keeps a half, and
+// what the other leaves of its own.
+func fit(stdout, stderr []byte, room int) (o, e []byte) {
+	e = stderr[:min(len(stderr), max(room/2, room-len(stdout)))]
+	o = stdout[:min(len(stdout), room-len(e))]
+	return o, e
 }
 
 // ContainerStats implements RuntimeService.

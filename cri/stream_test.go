@@ -93,6 +93,18 @@ func TestEncodeStatus(t *testing.T) {
 	}
 }
 
+func TestOutputsFitAMessage(t *testing.T) {
+	for _, tt := range []struct{ stdout, stderr, wantOut, wantErr int }{
+		{0, 0, 0, 0}, {3, 4, 3, 4}, {10, 0, 10, 0}, {0, 10, 0, 10}, {11, 0, 10, 0}, {0, 11, 0, 10},
+		{20, 20, 5, 5}, {20, 2, 8, 2}, {2, 20, 2, 8},
+	} {
+		o, e := fit(make([]byte, tt.stdout), make([]byte, tt.stderr), 10)
+		if len(o) != tt.wantOut || len(e) != tt.wantErr {
+			t.Errorf("of %d and %d bytes %d and %d stay, want %d and %d", tt.stdout, tt.stderr, len(o), len(e), tt.wantOut, tt.wantErr)
+		}
+	}
+}
+
 func openStreams(t *testing.T) *Streams {
 	t.Helper()
 	s, err := OpenStreams(StreamConfig{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})

@@ -189,6 +189,38 @@ func TestAttachServesSeveralClients(t *testing.T) {
 	}
 }
 
+// All that a worker does for its clients passes its own system call filter.
+func TestAttachUnderTheDefaultFilter(t *testing.T) {
+	n := sharedNode(t)
+	for name, tty := range map[string]bool{"pipes": false, "terminal": true} {
+		t.Run(name, func(t *testing.T) {
+			c := interactive(t, n, func(c containerConfig) {
+				c.Tty, c.StdinOnce = tty, true
+				c.Linux.SecurityContext.Seccomp = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_RuntimeDefault}
+				c.Linux.SecurityContext.RunAsUser = &runtime.Int64Value{Value: 1042}
+			})
+			end, command := "ping\n", []string{"cat"}
+			if tty {
+				end = "ping\r\nping\r\n"
+			}
+			for what, s := range map[string]*client{
+				"exec":   talk(t, "SPDY", tty, func(o remotecommand.StreamOptions) string { return c.execURL(o, command...) }),
+				"attach": talk(t, "SPDY", tty, c.attachURL),
+			} {
+				s.say("ping\n")
+				s.expect(end)
+				must(t, s.stdin.Close())
+				if err := s.end(); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if st := c.wait(); st.ExitCode != 0 {
+				t.Errorf("exit code %d, want 0", st.ExitCode)
+			}
+		})
+	}
+}
+
 func TestATerminalsOutputIsInTheLog(t *testing.T) {
 	n := sharedNode(t)
 	config := criclient.ContainerSpec{Name: n.unique("tty"), Image: n.toolbox(t), Command: []string{"/bin/yes", "1000"}}.Config()
@@ -233,18 +265,54 @@ func TestAttachedClientThatDoesNotRead(t *testing.T) {
 }
 
 func TestAttachAfterARestartOfTheServer(t *testing.T) {
-	n := ownNode(t, nodeOptions{})
-	c := interactive(t, n, func(c containerConfig) { c.Tty = true })
-	before := talk(t, "SPDY", true, c.attachURL)
-	before.say("before\n")
-	before.expect("before\r\nbefore\r\n")
-	must(t, n.Stop())
-	before.end()
-	must(t, n.Start(t.Context()))
-	after := talk(t, "SPDY", true, c.attachURL)
-	after.say("after\n")
-	after.expect("after\r\nafter\r\n")
-	if s := c.status(); s.State != running {
-		t.Errorf("the container is %v", s.State)
+	for name, end := range map[string]func(*node) error{
+		"stopped": func(n *node) error { return n.Stop() },
+		"killed":  func(n *node) error { return n.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := ownNode(t, nodeOptions{})
+			terminal := interactive(t, n, func(c containerConfig) { c.Tty = true })
+			plain := interactive(t, n, func(containerConfig) {})
+			before := talk(t, "SPDY", true, terminal.attachURL)
+			before.say("before\n")
+			before.expect("before\r\nbefore\r\n")
+			must(t, end(n))
+			before.end() // with or without an error: that it ends
+			must(t, n.Start(t.Context()))
+			after := talk(t, "SPDY", true, terminal.attachURL)
+			after.say("after\n")
+			after.expect("after\r\nafter\r\n")
+			other := talk(t, "SPDY", false, plain.attachURL)
+			other.say("after\n")
+			other.expect("after\n")
+		})
+	}
+}
+
+// Commands cannot be reached any more once their server has gone: those that
+// talk to a client end by it.
+func TestExecEndsWithItsServer(t *testing.T) {
+	for name, end := range map[string]func(*node) error{
+		"stopped": func(n *node) error { return n.Stop() },
+		"killed":  func(n *node) error { return n.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := ownNode(t, nodeOptions{})
+			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t)})
+			c.waitLine("up")
+			plain := talk(t, "SPDY", false, func(o remotecommand.StreamOptions) string { return c.execURL(o, "cat") })
+			plain.say("ping\n")
+			plain.expect("ping\n")
+			terminal := talk(t, "SPDY", true, func(o remotecommand.StreamOptions) string { return c.execURL(o, "top") })
+			terminal.expect("up\r\n")
+			must(t, end(n))
+			plain.end()
+			terminal.end()
+			eventually(t, "the end of both commands", func() bool { return len(guestPIDs(t, c.id)) == 1 })
+			must(t, n.Start(t.Context()))
+			if s := c.status(); s.State != running {
+				t.Errorf("the container is %v", s.State)
+			}
+		})
 	}
 }

@@ -249,6 +249,17 @@ func TestStreamingRequestsAreChecked(t *testing.T) {
 	}
 }
 
+// What a command prints beyond the size of a message is read and dropped.
+func TestExecSyncCutsAVeryLongOutput(t *testing.T) {
+	n := sharedNode(t)
+	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t)})
+	r, err := n.Client.Exec(t.Context(), c.id, 60, "yes", "2500000")
+	must(t, err)
+	if n := len(r.Stdout); n < 15<<20 || n > 16<<20 || r.ExitCode != 0 || !bytes.HasPrefix(r.Stdout, []byte("line 0\n")) {
+		t.Errorf("%d bytes, exit code %d, want the first 16 MiB and 0", n, r.ExitCode)
+	}
+}
+
 func TestManyStreamsAtOnce(t *testing.T) {
 	n := sharedNode(t)
 	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t)})
