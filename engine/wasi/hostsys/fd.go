@@ -315,7 +315,17 @@ func filestat(st *unix.Stat_t) wasi.Filestat {
 	}
 }
 
-func nanos(t unix.Timespec) uint64 { return uint64(t.Sec)*1e9 + uint64(t.Nsec) }
+// nanos gives a time as the guest has it, which begins in 1970 and ends in 2554.
+func nanos(t unix.Timespec) uint64 {
+	const last = math.MaxUint64 / 1_000_000_000
+	switch {
+	case t.Sec < 0:
+		return 0
+	case uint64(t.Sec) >= last:
+		return math.MaxUint64
+	}
+	return uint64(t.Sec)*1e9 + uint64(t.Nsec)
+}
 
 // FdFilestatSetSize cuts or grows the file.
 func (s *System) FdFilestatSetSize(fd uint32, size uint64) wasi.Errno {

@@ -236,3 +236,18 @@ func TestSpecialFiles(t *testing.T) {
 	w.want(w.sys.FdClose(null), 0)
 	w.want(w.sys.FdClose(null), wasi.EBADF)
 }
+
+func TestTimesBeyondTheGuestsRange(t *testing.T) {
+	w := newWorld(t)
+	w.check(os.WriteFile(w.path("root/f"), nil, 0o644))
+	for _, c := range []struct {
+		sec  int64
+		want uint64
+	}{{-1000, 0}, {1 << 33, 1 << 33 * 1e9}} {
+		times := []unix.Timespec{{Sec: c.sec}, {Sec: c.sec}}
+		w.check(unix.UtimesNanoAt(unix.AT_FDCWD, w.path("root/f"), times, 0))
+		if st, errno := w.sys.PathFilestat(rootFD, 0, "f"); errno != 0 || st.Mtim != c.want {
+			t.Errorf("second %d is %d, %v; want %d", c.sec, st.Mtim, errno, c.want)
+		}
+	}
+}
