@@ -27,9 +27,10 @@ func main() {
 	if len(os.Args) > 1 {
 		command = os.Args[1]
 	}
-	switch command {
-	case "run", "zygote":
+	if worker.Planned() { // the arguments are the guest's by now
 		worker.Run()
+	}
+	switch command {
 	case "compile":
 		os.Exit(compileModule(os.Args[2:]))
 	case "probe":

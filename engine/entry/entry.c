@@ -37,6 +37,8 @@ static const uint8_t *names;
 static size_t names_len;
 static uint64_t import_funcs;
 static uint32_t code_flags;
+static char *title; /* the arguments, one behind the other */
+static size_t title_room;
 
 const uint8_t *cw_payload(size_t *len)
 {
@@ -152,7 +154,7 @@ static void receive_plan(void)
 
 static void enter(void)
 {
-	struct entry e = { .fds = plan_fds + 1, .kept = 7 | 1 << FD_SPAWN };
+	struct entry e = { .fds = plan_fds + 1, .kept = 7 | 1 << FD_SPAWN, .title = title, .title_room = title_room };
 	struct step s;
 	const char *err = "";
 	size_t at = 24;
@@ -288,6 +290,8 @@ __attribute__((constructor)) static void entry(int argc, char **argv, char **env
 		fprintf(stderr, "cri-wasmer-worker %s is started by cri-wasmer serve, not by hand\n", argv[1]);
 		_exit(2);
 	}
+	title = argv[0];
+	title_room = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 	if (init)
 		serve_as_init();
 	limit_stack();

@@ -40,6 +40,7 @@ func everyStep(p *workerv1.Plan) {
 	p.AddU64(workerv1.StepCaps, 1, 2, 3)
 	p.Add(workerv1.StepName, []byte("guest"))
 	p.Add(workerv1.StepTerminal, nil)
+	p.Add(workerv1.StepTitle, []byte("/app\x00arg\x00"))
 	p.Add(workerv1.StepSeccomp, make([]byte, 16))
 }
 

@@ -41,6 +41,7 @@ static const struct { uint8_t fd; uint32_t min, max; } shape[STEP_END] = {
 	[STEP_RLIMIT] = {0, 20, 20}, [STEP_BOUNDING] = {0, 8, 8}, [STEP_GROUPS] = {0, 0, 4 * 65536}, [STEP_IDS] = {0, 8, 8},
 	[STEP_CAPS] = {0, 24, 24}, [STEP_NO_NEW_PRIVS] = {0, 0, 0}, [STEP_SECCOMP] = {0, 8, 8 * 4096}, [STEP_STDIO] = {1, 4, 4},
 	[STEP_FD] = {1, 4, 4}, [STEP_NAME] = {0, 1, 15}, [STEP_TERMINAL] = {0, 0, 0},
+	[STEP_TITLE] = {0, 1, 4096},
 };
 
 int plan_next(const struct plan *p, size_t *at, struct step *s, const char **err)

@@ -162,6 +162,20 @@ static int keep_fd(struct entry *e, int fd, uint32_t target)
 	return dup2(fd, (int)target) < 0 ? -1 : 0;
 }
 
+/* The kernel shows the memory in which it put the arguments. Where it may, the
+ * process also says that they have become shorter. */
+static int set_title(const struct entry *e, const struct step *s)
+{
+	size_t n = s->len < e->title_room ? s->len : e->title_room;
+	if (!n)
+		return 0;
+	memset(e->title, 0, e->title_room);
+	memcpy(e->title, s->data, n);
+	e->title[n - 1] = 0;
+	prctl(PR_SET_MM, PR_SET_MM_ARG_END, e->title + n, 0, 0);
+	return 0;
+}
+
 void entry_close_rest(const struct entry *e)
 {
 	for (int fd = 0; fd < 64; fd++)
@@ -193,6 +207,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_STDIO:
 	case STEP_FD: return keep_fd(e, fd, u32(s->data));
 	case STEP_TERMINAL: return ioctl(0, TIOCSCTTY, 0);
+	case STEP_TITLE: return set_title(e, s);
 	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 16), 0, 0, 0);
 	}
 	errno = ENOSYS;

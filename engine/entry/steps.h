@@ -6,7 +6,8 @@
 struct entry {
 	const int *fds;  /* the plan's descriptors */
 	uint64_t kept;   /* bit n: descriptor n < 64 stays open */
-	int keepcaps;
+	char *title; /* the memory of this process's arguments */
+	size_t title_room;
 };
 
 /* Runs one step. 0, or -1 with errno. */

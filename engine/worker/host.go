@@ -9,6 +9,7 @@ import (
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/trace"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
@@ -22,7 +23,7 @@ type host struct {
 // openHost makes the WASI host over the root of this process, and binds the
 // guest's imports to it.
 func (w *worker) openHost() error {
-	trace := traceFile()
+	tracer := newTracer()
 	root, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("open root filesystem", err)
@@ -42,12 +43,13 @@ func (w *worker) openHost() error {
 		return err
 	}
 	w.host = &host{wasi: preview1.NewHost(sys), stderr: c.Stderr}
-	return w.bind(trace)
+	return w.bind(tracer)
 }
 
-// traceFile gives the file for a trace, nil when there is none. The number may
-// be taken by something of this process, which is no file to append to.
-func traceFile() *os.File {
+// newTracer traces to the file that the daemon left for it, nil when there is
+// none. The number may be taken by something of this process, which is no file
+// to append to.
+func newTracer() *trace.Tracer {
 	var st unix.Stat_t
 	if unix.Fstat(workerv1.FDTrace, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
@@ -56,7 +58,7 @@ func traceFile() *os.File {
 	if err != nil || flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return nil
 	}
-	return os.NewFile(workerv1.FDTrace, "trace")
+	return trace.New(os.NewFile(workerv1.FDTrace, "trace"))
 }
 
 // environment adds PWD, which is how a preview1 guest learns its directory.
@@ -74,14 +76,14 @@ func environment(s *workerv1.Start) [][]byte {
 
 // bind serves the guest's imports, each with a line in the trace if there is
 // one.
-func (w *worker) bind(trace *os.File) error {
+func (w *worker) bind(tracer *trace.Tracer) error {
 	for i, im := range wasmer.Imports() {
 		call, ok := preview1.Lookup(im.Module, im.Name, im.Params, im.Results)
 		if !ok {
 			return fmt.Errorf("import %s.%s is not served by this worker", im.Module, im.Name)
 		}
-		if trace != nil {
-			call = preview1.Traced(im.Name, len(im.Params), call, trace)
+		if tracer != nil {
+			call = tracer.Wrap(im.Module, im.Name, im.Params, call)
 		}
 		h := w.host.wasi
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {

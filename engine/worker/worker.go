@@ -23,6 +23,13 @@ import (
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
+// Planned says whether the constructor has made this process a container or an
+// exec, so that Run must be called.
+func Planned() bool {
+	_, err := entry.Payload()
+	return err == nil
+}
+
 // Run never returns. It must be called on the main thread, locked to it.
 func Run() {
 	w, err := prepare()

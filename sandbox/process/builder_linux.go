@@ -223,11 +223,18 @@ func (b *builder) identity() error {
 func (b *builder) hardening() error {
 	if len(b.spec.Args) > 0 {
 		b.plan.Add(workerv1.StepName, comm(b.spec.Args[0]))
+		b.plan.Add(workerv1.StepTitle, title(b.spec.Args))
 	}
 	if b.spec.Seccomp != nil {
 		b.plan.Add(workerv1.StepSeccomp, b.spec.Seccomp)
 	}
 	return nil
+}
+
+// title is what /proc/PID/cmdline shows.
+func title(args []string) []byte {
+	t := strings.Join(args, "\x00") + "\x00"
+	return []byte(t[:min(len(t), workerv1.TitleRoom)])
 }
 
 // comm is the name of the process, as the kernel keeps it: 15 bytes.

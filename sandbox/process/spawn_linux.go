@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -46,7 +47,7 @@ func (l *Launcher) spawn(mode string, b *builder, sock *os.File) (*child, error)
 	c := &child{stderr: b.stderr}
 	attr := l.procAttr(sock, b.spec.Code, b.spec.MaxProcs)
 	attr.Sys.Cloneflags = cloneFlags(b.spec)
-	fork := func() error { return l.exec(c, []string{"cri-wasmer-worker", mode, b.spec.ID}, attr) }
+	fork := func() error { return l.exec(c, workerArgs(mode), attr) }
 	if err := inPIDNamespace(b.spec, fork); err != nil {
 		return nil, err
 	}
@@ -72,6 +73,11 @@ func (l *Launcher) exec(c *child, argv []string, attr *syscall.ProcAttr) (err er
 		return fmt.Errorf("%w: the kernel gives no pidfd: it must be 5.4 or newer", sandbox.ErrUnsupported)
 	}
 	return nil
+}
+
+// workerArgs leave room for the guest's arguments, which take their place.
+func workerArgs(mode string) []string {
+	return []string{"cri-wasmer-worker", mode, strings.Repeat(" ", workerv1.TitleRoom)}
 }
 
 // workerEnv is the environment of the worker, not of its guest. Everything is

@@ -170,7 +170,7 @@ func (l *Launcher) newZygote(code *os.File) (*zygote, error) {
 	}
 	defer peer.Close()
 	c := &child{}
-	if err := l.exec(c, []string{"cri-wasmer-worker", "zygote"}, l.procAttr(peer, code, 2)); err != nil {
+	if err := l.exec(c, workerArgs("zygote"), l.procAttr(peer, code, 2)); err != nil {
 		return nil, errors.Join(fmt.Errorf("start zygote: %w", err), sock.Close())
 	}
 	p := &process{launcher: l, pidfd: c.pidfd, isChild: true, done: make(chan struct{})}

@@ -30,6 +30,7 @@ const (
 	StepFD              // u32 target: keep the fd under this number
 	StepName            // data: comm of the process, at most 15 bytes
 	StepTerminal        // stdin becomes the controlling terminal: after StepStdio
+	StepTitle           // data: the arguments that /proc/PID/cmdline shows, each with a NUL; cut to TitleRoom
 	stepEnd
 
 	// Steps that stand only in a Status.
@@ -46,8 +47,8 @@ var stepNames = map[Step]string{
 	StepGroups: "set supplementary groups", StepIDs: "set user and group", StepCaps: "set capabilities",
 	StepNoNewPrivs: "set no_new_privs", StepSeccomp: "install seccomp filter", StepStdio: "set up stdio",
 	StepFD: "keep file descriptor", StepName: "set process name",
-	StepTerminal: "take controlling terminal",
-	StepPlan:     "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
+	StepTerminal: "take controlling terminal", StepTitle: "set process title",
+	StepPlan: "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
 }
 
 func (s Step) String() string {
