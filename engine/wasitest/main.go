@@ -18,7 +18,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -32,6 +31,7 @@ import (
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/trace"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
 )
 
@@ -152,7 +152,7 @@ func run(args []string) error {
 	var dirs, env list
 	flags.Var(&dirs, "dir", "HOST:GUEST directory to preopen; the guest name / is the root filesystem")
 	flags.Var(&env, "env", "NAME=VALUE for the guest")
-	trace := flags.String("trace", "", "file for a line about each WASI call")
+	traceTo := flags.String("trace", "", "file for a line about each WASI call")
 	cache := flags.String("cache", "", "directory of your own to keep compiled code in")
 	argv0 := flags.String("argv0", "", "the guest's argument 0; by default the name of the module")
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
@@ -185,14 +185,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if *trace == "" {
+	if *traceTo == "" {
 		return start(code, c, nil)
 	}
-	f, err := os.Create(*trace)
+	f, err := os.Create(*traceTo)
 	if err != nil {
 		return err
 	}
-	return start(code, c, f)
+	return start(code, c, trace.New(f))
 }
 
 // compiled gives a module's machine code, from the cache if there is one.
@@ -215,8 +215,8 @@ func compiled(module []byte, cache string) ([]byte, error) {
 	return code, os.Rename(temp, path)
 }
 
-// start runs a module and traces its calls to a writer that is not nil.
-func start(code []byte, c hostsys.Config, trace io.Writer) error {
+// start runs a module, and traces its calls with a tracer that is not nil.
+func start(code []byte, c hostsys.Config, tracer *trace.Tracer) error {
 	if err := wasmer.Load(code); err != nil {
 		return err
 	}
@@ -230,8 +230,8 @@ func start(code []byte, c hostsys.Config, trace io.Writer) error {
 		if !ok {
 			return fmt.Errorf("import %s.%s is not served", im.Module, im.Name)
 		}
-		if trace != nil {
-			call = preview1.Traced(im.Name, len(im.Params), call, trace)
+		if tracer != nil {
+			call = tracer.Wrap(im.Module, im.Name, im.Params, call)
 		}
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
 			errno := call(h, mem, args)
