@@ -203,16 +203,13 @@ func TestAttachUnderTheDefaultFilter(t *testing.T) {
 			if tty {
 				end = "ping\r\nping\r\n"
 			}
-			for what, s := range map[string]*client{
-				"exec":   talk(t, "SPDY", tty, func(o remotecommand.StreamOptions) string { return c.execURL(o, command...) }),
-				"attach": talk(t, "SPDY", tty, c.attachURL),
-			} {
+			exec := func(o remotecommand.StreamOptions) string { return c.execURL(o, command...) }
+			for _, open := range []func(remotecommand.StreamOptions) string{exec, c.attachURL} {
+				s := talk(t, "SPDY", tty, open)
 				s.say("ping\n")
 				s.expect(end)
 				must(t, s.stdin.Close())
-				if err := s.end(); err != nil {
-					t.Errorf("%s: %v", what, err)
-				}
+				must(t, s.end())
 			}
 			if st := c.wait(); st.ExitCode != 0 {
 				t.Errorf("exit code %d, want 0", st.ExitCode)
