@@ -26,13 +26,16 @@ type server struct {
 	asked []string
 }
 
-func newServer(t *testing.T, zone map[string][]string) *server {
+func newServer(t *testing.T, zone map[string][]string, change ...func(*server)) *server {
 	t.Helper()
 	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{addr: udp.LocalAddr().(*net.UDPAddr).AddrPort(), zone: zone}
+	for _, f := range change {
+		f(s)
+	}
 	tcp, err := net.Listen("tcp4", s.addr.String())
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +46,25 @@ func newServer(t *testing.T, zone map[string][]string) *server {
 	return s
 }
 
+// set changes what the server does from here on.
+func (s *server) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *server) cuts() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cut
+}
+
+func (s *server) questions() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
 func (s *server) serveUDP(c *net.UDPConn) {
 	buf := make([]byte, 2048)
 	for {
@@ -51,7 +73,7 @@ func (s *server) serveUDP(c *net.UDPConn) {
 			return
 		}
 		c.WriteToUDPAddrPort([]byte("noise"), from)
-		c.WriteToUDPAddrPort(s.answer(buf[:n], s.cut), from)
+		c.WriteToUDPAddrPort(s.answer(buf[:n], s.cuts()), from)
 	}
 }
 
@@ -80,11 +102,12 @@ func (s *server) answer(query []byte, cut bool) []byte {
 	key := fmt.Sprintf("%s %s", strings.ToLower(q.Name.String()), strings.TrimPrefix(q.Type.String(), "Type"))
 	s.mu.Lock()
 	s.asked = append(s.asked, key)
+	rcode := s.rcode
 	s.mu.Unlock()
 	list, ok := s.zone[key]
 	_, other := s.zone[strings.TrimSuffix(key, "AAAA")+"A"]
-	m.Header = dnsmessage.Header{ID: m.ID, Response: true, RCode: s.rcode, Truncated: cut}
-	if !ok && !other && s.rcode == 0 {
+	m.Header = dnsmessage.Header{ID: m.ID, Response: true, RCode: rcode, Truncated: cut}
+	if !ok && !other && rcode == 0 {
 		m.RCode = dnsmessage.RCodeNameError
 	}
 	m.Additionals = nil
@@ -142,9 +165,11 @@ func TestLookupBySearch(t *testing.T) {
 		if !reflect.DeepEqual(texts(got), c.want) || !errors.Is(err, c.err) {
 			t.Errorf("%s with ndots %d: %v, %v; want %v, %v", c.name, c.ndots, got, err, c.want, c.err)
 		}
-		if !reflect.DeepEqual(s.asked, c.asked) {
-			t.Errorf("%s with ndots %d asked %v, want %v", c.name, c.ndots, s.asked, c.asked)
+		s.mu.Lock()
+		if !reflect.DeepEqual(s.questions(), c.asked) {
+			t.Errorf("%s with ndots %d asked %v, want %v", c.name, c.ndots, s.questions(), c.asked)
 		}
+		s.mu.Unlock()
 	}
 }
 
@@ -159,8 +184,7 @@ func TestLookupOfOneFamily(t *testing.T) {
 }
 
 func TestACutAnswerComesByTCP(t *testing.T) {
-	s := newServer(t, zone)
-	s.cut = true
+	s := newServer(t, zone, func(s *server) { s.cut = true })
 	cfg := s.config()
 	if got, err := cfg.lookup("db.ns.svc.", true, false); len(got) != 2 || err != nil {
 		t.Errorf("got %v, %v", got, err)
@@ -168,8 +192,8 @@ func TestACutAnswerComesByTCP(t *testing.T) {
 }
 
 func TestAServerThatFailsIsPassedOver(t *testing.T) {
-	bad, good := newServer(t, zone), newServer(t, zone)
-	bad.rcode = dnsmessage.RCodeServerFailure
+	good := newServer(t, zone)
+	bad := newServer(t, zone, func(s *server) { s.rcode = dnsmessage.RCodeServerFailure })
 	cfg := good.config()
 	cfg.servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), bad.addr, good.addr}
 	if got, err := cfg.lookup("db.ns.svc.", true, false); len(got) != 2 || err != nil {
