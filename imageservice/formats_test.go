@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -46,8 +47,16 @@ func (f *fixture) artifact(repo, manifestType, configType, config, layerType, ti
 // asked.
 type stubCodes struct {
 	fail  error
-	owned map[string]bool
 	calls int
+
+	mu    sync.Mutex // the janitor calls too
+	owned map[string]bool
+}
+
+func (c *stubCodes) owns(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owned[digest]
 }
 
 func (c *stubCodes) Preflight(f *os.File) (*codecache.Report, error) {
@@ -75,8 +84,12 @@ func (c *stubCodes) Code(context.Context, *os.File) (*codecache.Code, error) {
 	return &codecache.Code{File: f}, err
 }
 
-func (c *stubCodes) Own(string)                {}
-func (c *stubCodes) OwnOnly(d map[string]bool) { c.owned = d }
+func (c *stubCodes) Own(string) {}
+func (c *stubCodes) OwnOnly(d map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owned = d
+}
 func (c *stubCodes) Tiers(string) []codecache.Tier {
 	return []codecache.Tier{{Compiler: "stub"}}
 }

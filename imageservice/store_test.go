@@ -242,7 +242,7 @@ func TestHeldContentOutlivesItsImage(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(img.Layers[1], "hello.wasm")); (err == nil) != want {
 			t.Errorf("%s: layer there: %v, want %v", when, err == nil, want)
 		}
-		if codes.owned[img.Program.Digest] != want {
+		if codes.owns(img.Program.Digest) != want {
 			t.Errorf("%s: code kept: %v, want %v", when, !want, want)
 		}
 	}
