@@ -46,13 +46,6 @@ func newServer(t *testing.T, zone map[string][]string, change ...func(*server)) 
 	return s
 }
 
-// set changes what the server does from here on.
-func (s *server) set(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-}
-
 func (s *server) cuts() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
