@@ -46,13 +46,13 @@ func ReadModule(ctx context.Context, file string) ([]byte, error) {
 
 // Build makes all images around a module; the first is the toolbox.
 func Build(module []byte) ([]Image, error) {
-	base, baseDiff, err := layerOf(toolboxLayer(module, programs.Names()))
+	base, err := layerOf(toolboxLayer(module, programs.Names()))
 	if err != nil {
 		return nil, err
 	}
 	var all []Image
 	for _, s := range specs(module) {
-		img, err := buildOne(s, base, baseDiff)
+		img, err := buildOne(s, base)
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", s.names[0], err)
 		}
@@ -61,16 +61,16 @@ func Build(module []byte) ([]Image, error) {
 	return all, nil
 }
 
-func buildOne(s spec, base v1.Layer, baseDiff v1.Hash) (Image, error) {
-	layers, diffs := []v1.Layer{base}, []v1.Hash{baseDiff}
+func buildOne(s spec, base v1.Layer) (Image, error) {
+	layers := []v1.Layer{base}
 	if len(s.extra) > 0 {
-		layer, diff, err := layerOf(s.extra)
+		layer, err := layerOf(s.extra)
 		if err != nil {
 			return Image{}, err
 		}
-		layers, diffs = append(layers, layer), append(diffs, diff)
+		layers = append(layers, layer)
 	}
-	img, err := assemble(s, layers, diffs)
+	img, err := assemble(s, layers)
 	if err != nil {
 		return Image{}, err
 	}
@@ -85,7 +85,7 @@ func buildOne(s spec, base v1.Layer, baseDiff v1.Hash) (Image, error) {
 	return Image{Names: s.names, ID: id, Index: index}, nil
 }
 
-func assemble(s spec, layers []v1.Layer, diffs []v1.Hash) (v1.Image, error) {
+func assemble(s spec, layers []v1.Layer) (v1.Image, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	var history []mutate.Addendum
 	for _, l := range layers {
@@ -101,7 +101,6 @@ func assemble(s spec, layers []v1.Layer, diffs []v1.Hash) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = platformOS, platformArch, v1.Time{Time: made}
-	config.RootFS = v1.RootFS{Type: "layers", DiffIDs: diffs}
 	config.Config = v1.Config{Env: []string{searchPath}, Entrypoint: s.entrypoint, Cmd: s.cmd, User: s.user}
 	if s.port != "" {
 		config.Config.ExposedPorts = map[string]struct{}{s.port: {}}

@@ -3,14 +3,13 @@ package images
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"path"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -56,23 +55,17 @@ func toolboxLayer(module []byte, programs []string) []file {
 }
 
 // layerOf packs files.
-func layerOf(files []file) (v1.Layer, v1.Hash, error) {
-	var plain, packed bytes.Buffer
+func layerOf(files []file) (v1.Layer, error) {
+	var plain bytes.Buffer
 	if err := writeTar(&plain, files); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("pack layer: %w", err)
+		return nil, fmt.Errorf("pack layer: %w", err)
 	}
-	diffID, _, err := v1.SHA256(bytes.NewReader(plain.Bytes()))
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(plain.Bytes())), nil }
+	layer, err := tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 	if err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("digest layer: %w", err)
+		return nil, fmt.Errorf("pack layer: %w", err)
 	}
-	z := gzip.NewWriter(&packed)
-	if _, err := plain.WriteTo(z); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("compress layer: %w", err)
-	}
-	if err := z.Close(); err != nil {
-		return nil, v1.Hash{}, fmt.Errorf("compress layer: %w", err)
-	}
-	return static.NewLayer(packed.Bytes(), types.OCILayer), diffID, nil
+	return layer, nil
 }
 
 func writeTar(w io.Writer, files []file) error {

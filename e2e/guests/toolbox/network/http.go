@@ -104,13 +104,13 @@ type chunks struct {
 }
 
 func (c *chunks) Read(p []byte) (int, error) {
+	if c.left == 0 && !c.end {
+		if err := c.next(); err != nil {
+			return 0, err
+		}
+	}
 	if c.end {
 		return 0, io.EOF
-	}
-	if c.left == 0 {
-		if err := c.next(); err != nil || c.end {
-			return 0, errors.Join(err, endOf(c.end))
-		}
 	}
 	n, err := c.r.Read(p[:min(int64(len(p)), c.left)])
 	if c.left -= int64(n); c.left == 0 && err == nil {
@@ -120,13 +120,6 @@ func (c *chunks) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
-}
-
-func endOf(end bool) error {
-	if end {
-		return io.EOF
-	}
-	return nil
 }
 
 func (c *chunks) next() error {

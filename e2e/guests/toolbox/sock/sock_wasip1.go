@@ -256,20 +256,24 @@ func lookUp(host string) ([]netip.Addr, error) {
 	return answer.addresses(int(min(count, mostAddresses))), nil
 }
 
-const mostAddresses = 8
+const (
+	mostAddresses = 8
+	// addressData is what hosts take for room for IPv6: port, then address.
+	addressData = 26
+)
 
 // answer is the room for what sock_getaddrinfo finds.
 type answer struct {
 	list  [mostAddresses + 1]info
 	addrs [mostAddresses + 1]infoAddress
-	data  [mostAddresses + 1][32]byte
+	data  [mostAddresses + 1][addressData]byte
 }
 
 func newAnswer(pin *runtime.Pinner) *answer {
 	a := &answer{}
 	pin.Pin(a)
 	for i := range a.list {
-		a.addrs[i] = infoAddress{size: uint32(len(a.data[i])), data: inside(&a.data[i])}
+		a.addrs[i] = infoAddress{size: addressData, data: inside(&a.data[i])}
 		a.list[i].addr = inside(&a.addrs[i])
 		if i+1 < len(a.list) {
 			a.list[i].next = inside(&a.list[i+1])

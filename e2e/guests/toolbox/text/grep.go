@@ -29,7 +29,7 @@ func fgrep(c *applet.Ctx, args []string) int { return grepRun(c, args, fixed) }
 
 func grepRun(c *applet.Ctx, args []string, s syntax) int {
 	o, operands, ok := c.OptsOf(args, applet.Spec{
-		Short: "EFGHhaeilLnoqrRsvwxcm:e:A:B:C:f:z",
+		Short: "EFGHhailLnoqrRsvwxcm:e:A:B:C:f:z",
 		Long:  map[string]byte{"color": 0, "colour": 0, "quiet": 'q', "line-buffered": 0, "invert-match": 'v', "text": 'a'},
 	})
 	if !ok {

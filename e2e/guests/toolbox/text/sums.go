@@ -86,7 +86,7 @@ func base64Main(c *applet.Ctx, args []string) int {
 	return c.EachInput(operands, func(_ string, r io.Reader) error {
 		if o.Has('d') {
 			_, err := io.Copy(c.Out, base64.NewDecoder(base64.StdEncoding, r))
-			if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) {
+			if corrupt := base64.CorruptInputError(0); errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF) {
 				return errors.New("invalid input")
 			}
 			return err
@@ -97,7 +97,7 @@ func base64Main(c *applet.Ctx, args []string) int {
 			return err
 		}
 		e.Close()
-		if w.column > 0 {
+		if w.column > 0 && w.width > 0 {
 			c.Out.WriteByte('\n')
 		}
 		return nil
