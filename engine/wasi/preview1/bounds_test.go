@@ -3,6 +3,8 @@ package preview1_test
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -32,9 +34,16 @@ func driven() (funcs []preview1.Func, imports []preview1.Import) {
 	return funcs, imports
 }
 
-// tame makes a guest that cannot wait or fill the disk.
+// tame makes a guest that cannot wait or fill the disk. Its name server is an
+// address to which the kernel sends nothing.
 func tame(t testing.TB) *guest {
 	g := newGuest(t)
+	if err := os.MkdirAll(filepath.Join(g.dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "etc/resolv.conf"), []byte("nameserver 255.255.255.255\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	all := wasi.RightsDirectory | wasi.RightsFile
 	g.must("fd_fdstat_set_rights", 3, uint64(wasi.RightsDirectory), uint64(all&^wasi.RightFdAllocate))
 	return g
