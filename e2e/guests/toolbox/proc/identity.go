@@ -242,8 +242,12 @@ func uname(c *applet.Ctx, args []string) int {
 func tty(c *applet.Ctx, args []string) int {
 	silent := len(args) > 0 && args[0] == "-s"
 	if applet.IsTerminal(c.In) {
+		name, err := os.Readlink(c.System("/proc/self/fd/0"))
+		if err != nil {
+			name = "/dev/tty"
+		}
 		if !silent {
-			c.Out.Println("/dev/tty")
+			c.Out.Println(name)
 		}
 		return 0
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/guests/toolbox/applet"
 	"mvdan.cc/sh/v3/expand"
@@ -174,8 +175,7 @@ func (s *shell) writer(fd int) io.Writer {
 // closedStream is a descriptor that is closed, or open the other way only.
 type closedStream struct{}
 
-//lint:ignore ST1005 it is shown as strerror has it
-var errClosed = errors.New("Bad file descriptor")
+var errClosed error = syscall.EBADF
 
 func (closedStream) Read([]byte) (int, error)  { return 0, errClosed }
 func (closedStream) Write([]byte) (int, error) { return 0, errClosed }
