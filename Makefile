@@ -60,8 +60,10 @@ worker: $(LIB)/libwasmer.so ## Build bin/cri-wasmer-worker: the only cgo binary,
 GOARCH := $(shell $(GO) env GOARCH)
 WASMER_PLATFORM := linux-$(if $(filter arm64,$(GOARCH)),aarch64,$(GOARCH))
 
+# go list gives no directory of a module that is not downloaded yet.
 $(LIB)/libwasmer.so: go.mod
 	@mkdir -p $(LIB)
+	$(GO) mod download github.com/wasmerio/wasmer-go
 	p="$$($(GO) list -m -f '{{.Dir}}' github.com/wasmerio/wasmer-go)/wasmer/packaged/lib/$(WASMER_PLATFORM)"; \
 	strip --strip-unneeded -o $@ "$$p/libwasmer.so" && chmod 755 $@ && touch $@
 
