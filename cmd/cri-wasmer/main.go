@@ -1,7 +1,7 @@
 // Command cri-wasmer is the daemon of cri-wasmer and its operator's tool.
 //
-// Its subcommands: serve runs the daemon, config explains its configuration,
-// version tells the build.
+// Its subcommands: serve runs the daemon, kubelet-flags prints what a kubelet must
+// be told, config explains the configuration, version tells the build.
 package main
 
 import (
@@ -37,6 +37,6 @@ It needs no configuration; "cri-wasmer config default" shows what could be set.`
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), kubeletFlagsCommand(), configCommand(), versionCommand())
 	return root
 }

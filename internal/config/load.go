@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -41,10 +42,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// AddFlags defines a flag for each option, and --config.
-func AddFlags(fs *pflag.FlagSet) {
+// AddFlags defines a flag for each option, and --config. With names it defines
+// the flags of these options alone, for commands that need no more.
+func AddFlags(fs *pflag.FlagSet, names ...string) {
 	fs.String("config", "", "configuration file (default "+DefaultFile+"); *.toml in the directory conf.d beside it are read, too")
 	for _, opt := range table {
+		if len(names) > 0 && !slices.Contains(names, opt.Name()) {
+			continue
+		}
 		var scratch Options
 		v := opt.value(&scratch)
 		v.reset()
