@@ -100,8 +100,11 @@ func (p *pull) layer(ctx context.Context, key, diff string, d format.Descriptor)
 		var info *layerInfo
 		err := p.retryHosts(d.Digest, func() (err error) {
 			info, err = p.s.store.makeLayer(key, func(dir string) (filled, error) {
-				implicit, err := p.unpack(ctx, dir, diff, d)
-				return filled{implicit: implicit}, err
+				res, err := p.unpack(ctx, dir, diff, d)
+				if err != nil {
+					return filled{}, err
+				}
+				return filled{implicit: res.Implicit, sums: res.Sums}, nil
 			})
 			return err
 		})
@@ -117,7 +120,7 @@ func (p *pull) layer(ctx context.Context, key, diff string, d format.Descriptor)
 // unpack streams a layer from the registry, or from the store if it had to be
 // kept, into dir. Nothing of it counts before size, digest and diff id are
 // verified.
-func (p *pull) unpack(ctx context.Context, dir, diff string, d format.Descriptor) ([]string, error) {
+func (p *pull) unpack(ctx context.Context, dir, diff string, d format.Descriptor) (*unpack.Result, error) {
 	src, err := p.source(ctx, d)
 	if err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func (p *pull) unpack(ctx context.Context, dir, diff string, d format.Descriptor
 			Remedy: "push the image again: it was built wrongly",
 		}
 	}
-	return res.Implicit, nil
+	return res, nil
 }
 
 func (p *pull) source(ctx context.Context, d format.Descriptor) (io.ReadCloser, error) {

@@ -1,9 +1,13 @@
 package imageservice
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -50,7 +54,7 @@ type meta struct{ db *bbolt.DB }
 func openMeta(path string) (*meta, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("image metadata %s is in use: another daemon runs on the same root", path)
+		return nil, fmt.Errorf("image metadata %s is in use: %w", path, errMetaBusy)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image metadata %s: %w", path, err)
@@ -65,6 +69,57 @@ func openMeta(path string) (*meta, error) {
 		return nil, fmt.Errorf("image metadata %s: %w", path, err)
 	}
 	return m, nil
+}
+
+var errMetaBusy = errors.New("another daemon runs on the same root")
+
+// loadCopy reads the records of a file that a daemon has open, from a copy.
+func loadCopy(path string) (records []*record, bad []string, err error) {
+	data, err := readQuiet(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "cri-wasmer-check-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "meta.db")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return nil, nil, err
+	}
+	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read a copy of %s: %w", path, err)
+	}
+	defer db.Close()
+	return (&meta{db: db}).load()
+}
+
+// readQuiet reads the file while nothing is committed to it. A transaction
+// writes to free pages, and last to one of the first two: as long as these are
+// the same, what they lead to is whole.
+func readQuiet(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for range 20 {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(io.NewSectionReader(f, 0, info.Size()))
+		if err != nil {
+			return nil, err
+		}
+		head := make([]byte, 2*os.Getpagesize())
+		if n, _ := f.ReadAt(head, 0); n <= len(data) && bytes.Equal(head[:n], data[:n]) {
+			return data, nil
+		}
+	}
+	return nil, fmt.Errorf("%s changes all the time: try again", path)
 }
 
 // load gives all records, and the ids of those that do not parse.

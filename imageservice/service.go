@@ -183,7 +183,7 @@ func (s *Service) missing(r *record) string {
 	}
 	for _, key := range r.Layers {
 		info, ok := s.store.layer(key)
-		if !ok {
+		if !ok || s.store.damaged(key, false) != nil {
 			return "layer " + key
 		}
 		s.remember(key, info)

@@ -136,6 +136,7 @@ type layerInfo struct {
 	Bytes    int64    `json:"bytes"` // on disk
 	Inodes   int64    `json:"inodes"`
 	Implicit []string `json:"implicit,omitempty"`
+	Sum      string   `json:"sum,omitempty"` // of the tree, see measureTree
 }
 
 // layer reads the fact file: a layer that has none is none.
@@ -153,8 +154,9 @@ func (s *store) layer(key string) (*layerInfo, bool) {
 
 // filled tells about a layer directory what its files do not.
 type filled struct {
-	implicit []string        // directories whose attributes are a guess
-	shared   map[uint64]bool // inodes that are counted elsewhere
+	implicit []string          // directories whose attributes are a guess
+	shared   map[uint64]bool   // inodes that are counted elsewhere
+	sums     map[uint64]uint32 // of files by inode, as they were written
 }
 
 // makeLayer builds a layer directory with fill and gives it its name.
@@ -199,11 +201,16 @@ func (s *store) sealLayer(tmp string, content filled) (*layerInfo, error) {
 	if err := syncFS(tmp); err != nil { // before measuring: blocks are allocated late
 		return nil, err
 	}
-	bytes, inodes, err := diskUsage(tmp, content.shared)
+	t, err := measureTree(filepath.Join(tmp, "fs"), content.shared, content.sums)
 	if err != nil {
 		return nil, err
 	}
-	info := &layerInfo{Bytes: bytes, Inodes: inodes + 1, Implicit: content.implicit}
+	var dir unix.Stat_t
+	if err := unix.Lstat(tmp, &dir); err != nil {
+		return nil, err
+	}
+	// The directory and the fact file count as well.
+	info := &layerInfo{Bytes: t.bytes + dir.Blocks*512, Inodes: t.inodes + 2, Implicit: content.implicit, Sum: t.sum}
 	data, err := json.Marshal(info)
 	if err != nil {
 		return nil, err

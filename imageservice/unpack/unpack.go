@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"path"
 	"strings"
@@ -51,7 +52,12 @@ type Result struct {
 	// describe: their owner and mode are a guess that must not hide those of
 	// a lower layer.
 	Implicit []string
+	// Sums are the checksums (SumTable) of the files, by inode.
+	Sums map[uint64]uint32
 }
+
+// SumTable makes the checksums of files: they find damage of the disk.
+var SumTable = crc32.MakeTable(crc32.Castagnoli)
 
 // Layer unpacks the layer in r, compressed or not, into the empty directory
 // dir, and reads r to its end. Errors: ErrUnsafe, ErrLimit and ErrMalformed
@@ -77,7 +83,7 @@ func Layer(ctx context.Context, r io.Reader, dir string, lim Limits) (*Result, e
 	if err := u.finishDirs(); err != nil {
 		return nil, err
 	}
-	return &Result{DiffID: s.diffID(), Entries: u.entries, Implicit: u.implicitDirs()}, nil
+	return &Result{DiffID: s.diffID(), Entries: u.entries, Implicit: u.implicitDirs(), Sums: u.sums}, nil
 }
 
 // errReader marks the errors of the source, so that those of the

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"maps"
@@ -31,6 +32,7 @@ type unpacker struct {
 
 	dirs     map[string][]unix.Timespec // set at the end: writing entries changes them
 	implicit map[string]bool
+	sums     map[uint64]uint32
 	buf      []byte
 }
 
@@ -46,7 +48,7 @@ func newUnpacker(dir string, lim Limits) (*unpacker, error) {
 	}
 	return &unpacker{
 		lim: lim, root: root, fd: fd, lastDir: ".", lastFD: fd,
-		dirs: map[string][]unix.Timespec{}, implicit: map[string]bool{}, buf: make([]byte, 128<<10),
+		dirs: map[string][]unix.Timespec{}, implicit: map[string]bool{}, sums: map[uint64]uint32{}, buf: make([]byte, 128<<10),
 	}, nil
 }
 
@@ -254,9 +256,15 @@ func (u *unpacker) file(parent int, name, base string, h *tar.Header, r io.Reade
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	if err := u.copy(f, r); err != nil {
+	sum, err := u.copy(f, r)
+	if err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	u.sums[st.Ino] = sum
 	if err := setAttrs(fd, uid, gid, h); err != nil {
 		return err
 	}
@@ -278,22 +286,24 @@ func (u *unpacker) create(parent int, name, base string) (int, error) {
 	return fd, err
 }
 
-func (u *unpacker) copy(f *os.File, r io.Reader) error {
+// copy writes the content and gives its checksum.
+func (u *unpacker) copy(f *os.File, r io.Reader) (sum uint32, err error) {
 	for {
 		n, err := r.Read(u.buf)
 		if u.written += int64(n); u.written > u.lim.MaxBytes {
-			return fmt.Errorf("%w: files of the layer hold more than %d bytes", imgerr.ErrLimit, u.lim.MaxBytes)
+			return 0, fmt.Errorf("%w: files of the layer hold more than %d bytes", imgerr.ErrLimit, u.lim.MaxBytes)
 		}
 		if n > 0 {
+			sum = crc32.Update(sum, SumTable, u.buf[:n])
 			if _, werr := f.Write(u.buf[:n]); werr != nil {
-				return werr
+				return 0, werr
 			}
 		}
 		if err == io.EOF {
-			return nil
+			return sum, nil
 		}
 		if err != nil {
-			return readError(err)
+			return 0, readError(err)
 		}
 	}
 }
