@@ -77,6 +77,13 @@ cni: ## Build the CNI plugins into bin/cni, from the version in go.mod
 guests: ## Build the guests of the tests (Go, C, Rust) into build/guests
 	@$(MAKE) -C e2e/guests all OUT=$(OUT)/guests
 
+# The set is that of e2e/images; the toolbox alone: IMAGES=toolbox.
+.PHONY: images
+images: guests ## Publish the toolbox and the images of critest: OCI layouts in build/images, or IMAGES_PUSH=registry/path
+	@$(GO) run $(BUILDVCS) ./e2e/images/cmd/images -module $(OUT)/guests/toolbox.wasm -list \
+	  $(if $(filter toolbox,$(IMAGES)),-toolbox) $(if $(IMAGES_INSECURE),-insecure) \
+	  $(if $(IMAGES_PUSH),-push $(IMAGES_PUSH),-layout $(OUT)/images)
+
 .PHONY: deps
 deps: ## Install with apt-get what the tests need and is missing (as root), or say what is missing
 	@bash .ci/deps

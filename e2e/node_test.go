@@ -15,6 +15,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+	published "github.com/cri-wasmer/cri-wasmer/e2e/images"
 )
 
 // patience is how long a test waits for what must come.
@@ -152,6 +153,28 @@ func (n *node) toolbox(t testing.TB) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.pulled["toolbox"] = ref
+	return ref
+}
+
+// shell gives the reference of the published toolbox image: a shell and its
+// programs.
+func (n *node) shell(t testing.TB) string {
+	t.Helper()
+	n.mu.Lock()
+	ref := n.pulled["shell"]
+	n.mu.Unlock()
+	if ref != "" {
+		return ref
+	}
+	all, err := published.Build(guest(t, "toolbox"))
+	must(t, err)
+	must(t, published.Push(t.Context(), n.registry.Host(), true, all[:1]))
+	ref = n.ref(all[0].Names[0])
+	_, err = n.Client.Pull(t.Context(), ref)
+	must(t, err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pulled["shell"] = ref
 	return ref
 }
 

@@ -195,14 +195,20 @@ func TestStreamingExecEndsWithItsContainer(t *testing.T) {
 func expect(t *testing.T, r io.Reader, want string) {
 	t.Helper()
 	got := make(chan error, 1)
-	var seen []byte
+	var (
+		mu   sync.Mutex
+		seen []byte
+	)
 	go func() {
 		b := make([]byte, 4096)
-		for !bytes.Contains(seen, []byte(want)) {
+		for found := false; !found; {
 			n, err := r.Read(b)
+			mu.Lock()
 			seen = append(seen, b[:n]...)
-			if err != nil {
-				got <- fmt.Errorf("%q has not come, but %q: %w", want, seen, err)
+			found = bytes.Contains(seen, []byte(want))
+			mu.Unlock()
+			if err != nil && !found {
+				got <- fmt.Errorf("%q has not come, but %q: %w", want, short(string(seen)), err)
 				return
 			}
 		}
@@ -212,7 +218,9 @@ func expect(t *testing.T, r io.Reader, want string) {
 	case err := <-got:
 		must(t, err)
 	case <-time.After(patience):
-		t.Fatalf("%q does not come", want)
+		mu.Lock()
+		defer mu.Unlock()
+		t.Fatalf("%q does not come, but %q", want, seen[max(0, len(seen)-200):])
 	}
 }
 

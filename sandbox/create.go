@@ -30,6 +30,9 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if err := checkContainer(&config); err != nil {
 		return nil, err
 	}
+	if _, err := m.targetOf(p.id, &config); err != nil {
+		return nil, err
+	}
 	rec := containerRecord{ID: newID(), PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now()}
 	key := containerKey(p.id, &config)
 	if err := m.reserve(key, rec.ID); err != nil {

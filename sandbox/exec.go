@@ -165,6 +165,10 @@ func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, 
 	defer os.RemoveAll(spec.Dir) // the exec holds its files open; nobody else needs them
 	spec.Code, spec.Target = code.File, target
 	spec.Program, spec.Args, spec.Env, spec.Cwd = program, s.Command, execEnv(&rec, s.TTY), rec.Cwd
+	if spec.Dirs, err = m.targetRoot(&rec); err != nil {
+		return nil, err
+	}
+	defer closeDirs(spec.Dirs)
 	pipes.give(&spec)
 	proc, err := m.Launcher.Launch(ctx, spec)
 	if err != nil {

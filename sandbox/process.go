@@ -35,6 +35,8 @@ type Process interface {
 	Attach(ctx context.Context, files AttachFiles) (Attachment, error)
 	// Root opens the root directory that the process sees; the caller closes.
 	Root() (*os.File, error)
+	// InnerPID is the number of the process in its own pid namespace.
+	InnerPID() (int, error)
 	// Close gives up the handle; the process goes on.
 	Close() error
 }
@@ -116,6 +118,9 @@ type ProcessSpec struct {
 	Env      []EnvVar
 	Cwd      string
 	MaxProcs int
+	// Dirs are directories that the guest finds open beside its root, each a
+	// root of its own.
+	Dirs []Directory
 
 	// Its streams: a log, or files for exec.
 	LogPath  string // empty: none
@@ -128,6 +133,12 @@ type ProcessSpec struct {
 	// FedStdin is a stdin that attached clients feed; with StdinOnce it ends
 	// with the first of them.
 	FedStdin, StdinOnce bool
+}
+
+// Directory is a directory and the path at which a guest finds it.
+type Directory struct {
+	Path string
+	File *os.File
 }
 
 // PIDNamespace chooses the pid namespace of a process.

@@ -44,6 +44,7 @@ func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, er
 	if err != nil {
 		return nil, err
 	}
+	defer closeDirs(spec.Dirs)
 	if c.Status().Config.TTY {
 		t, err := m.Launcher.OpenTerminal()
 		if err != nil {
@@ -124,7 +125,8 @@ func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 	spec.Sysctls = sysctlPaths(pod.Config.Sysctls)
 	spec.Program, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Args, rec.Env, rec.Cwd, rec.LogPath
 	spec.FedStdin, spec.StdinOnce = rec.Config.Stdin, rec.Config.StdinOnce
-	return spec, nil
+	spec.Dirs, err = m.targetRoot(&rec)
+	return spec, err
 }
 
 // confinement is what container and exec have in common: as whom they run and
@@ -178,9 +180,9 @@ func (m *Manager) pidNamespace(p *Pod, rec *containerRecord) (PIDNamespace, erro
 	case NamespaceNode:
 		return PIDNamespace{}, nil
 	case NamespaceTarget:
-		target, err := m.Container(ns.Target)
+		target, err := m.targetOf(rec.PodID, &rec.Config)
 		if err != nil {
-			return PIDNamespace{}, fmt.Errorf("target of the pid namespace: %w", err)
+			return PIDNamespace{}, err
 		}
 		proc, err := target.process()
 		return PIDNamespace{Join: proc}, err

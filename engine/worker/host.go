@@ -35,6 +35,9 @@ func (w *worker) openHost() error {
 	for i := range int(w.start.Listeners) {
 		c.Listeners = append(c.Listeners, workerv1.FDFirstFree+i)
 	}
+	for i, name := range w.start.Dirs {
+		c.Preopens = append(c.Preopens, hostsys.Preopen{Name: name, FD: workerv1.FDFirstFree + int(w.start.Listeners) + i, IsRoot: true})
+	}
 	if err := w.openStreams(&c); err != nil {
 		return err
 	}

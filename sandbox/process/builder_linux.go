@@ -42,7 +42,7 @@ func (b *builder) keep(f *os.File) int {
 // build adds the steps in the order in which they work; see the rules at each.
 func (b *builder) build() error {
 	for _, step := range []func() error{
-		b.stdio, b.records, // descriptors first: nothing is in the way yet
+		b.stdio, b.records, b.directories, // descriptors first: nothing is in the way yet
 		b.cgroups,           // while the cgroup files' filesystem is as it was opened
 		b.namespaces, b.uts, // root of the host until here
 		b.proc,      // in the new pid namespace and root
@@ -110,6 +110,19 @@ func (b *builder) records() error {
 		return err
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(log), workerv1.FDLog)
+	return nil
+}
+
+// directories opens each anew: a descriptor of the spec may not be made for
+// reading.
+func (b *builder) directories() error {
+	for i, d := range b.spec.Dirs {
+		fd, err := unix.Openat(int(d.File.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: d.Path, Err: err}
+		}
+		b.plan.AddFDU32(workerv1.StepFD, b.keep(os.NewFile(uintptr(fd), d.Path)), uint32(workerv1.FDFirstFree+i))
+	}
 	return nil
 }
 
@@ -292,6 +305,9 @@ func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
 	}
 	for _, e := range spec.Env {
 		s.Env = append(s.Env, append(append([]byte(e.Key), '='), e.Value...))
+	}
+	for _, d := range spec.Dirs {
+		s.Dirs = append(s.Dirs, d.Path)
 	}
 	s.Stdin = stream(spec.Stdin, "")
 	if spec.Stdin == nil && spec.FedStdin {

@@ -88,6 +88,21 @@ func (p *process) Root() (*os.File, error) {
 	}
 }
 
+// InnerPID implements sandbox.Process: the last number of NSpid, see proc(5).
+func (p *process) InnerPID() (int, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.ref.PID))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(data), "\nNSpid:")
+	line, _, _ := strings.Cut(rest, "\n")
+	numbers := strings.Fields(line)
+	if len(numbers) == 0 {
+		return 0, fmt.Errorf("status of process %d has no NSpid: %w", p.ref.PID, sandbox.ErrUnsupported)
+	}
+	return strconv.Atoi(numbers[len(numbers)-1])
+}
+
 // ReopenLog implements sandbox.Process.
 func (p *process) ReopenLog(ctx context.Context, path string) error {
 	log, err := openLog(path)

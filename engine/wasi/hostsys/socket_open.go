@@ -120,7 +120,7 @@ func (s *System) pathSockets(path string) (*file, wasi.Errno) {
 // rootDir is the preopened root filesystem, nil when the guest has closed it.
 func (s *System) rootDir() *file {
 	for _, f := range s.table {
-		if f != nil && f.isPreopen && f.isRoot {
+		if f != nil && f.isPreopen && f.isRoot && f.preopen == "/" {
 			return f
 		}
 	}

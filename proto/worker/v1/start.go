@@ -28,6 +28,9 @@ type Start struct {
 	Listeners  uint32 // descriptors from FDFirstFree on that are preopened sockets
 	EntryPoint string // exported function to call; empty: _start
 	Program    string // path of the module in the root filesystem, for messages
+	// Dirs are the names of directories that the guest finds open beside its
+	// root. Their descriptors are behind those of Listeners.
+	Dirs []string
 }
 
 const startMagic = 0x31525743 // "CWR1"
@@ -49,6 +52,7 @@ func (s *Start) Encode() []byte {
 	e.u32(s.Listeners)
 	e.str(s.EntryPoint)
 	e.str(s.Program)
+	e.strs(s.Dirs)
 	return e.b
 }
 
@@ -76,6 +80,7 @@ func DecodeStart(b []byte) (*Start, error) {
 	}
 	s.MaxProcs, s.MaxFiles, s.Listeners = d.u32(), d.u32(), d.u32()
 	s.EntryPoint, s.Program = d.str(), d.str()
+	s.Dirs = d.strs()
 	if err := d.done(); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,13 @@ func (e *encoder) list(v [][]byte) {
 	}
 }
 
+func (e *encoder) strs(v []string) {
+	e.u32(uint32(len(v)))
+	for _, s := range v {
+		e.str(s)
+	}
+}
+
 // decoder reads the fields again. The first error sticks, and every later read
 // gives a zero value.
 type decoder struct {
@@ -86,6 +93,13 @@ func (d *decoder) list() [][]byte {
 	v := make([][]byte, 0, n)
 	for range n {
 		v = append(v, d.bytes())
+	}
+	return v
+}
+
+func (d *decoder) strs() (v []string) {
+	for _, s := range d.list() {
+		v = append(v, string(s))
 	}
 	return v
 }
