@@ -88,7 +88,7 @@ func (s *Server) ImageFsInfo(ctx context.Context, _ *runtimev1.ImageFsInfoReques
 	if err != nil {
 		return nil, err
 	}
-	bytes, inodes, err := s.Manager.LayersUsage()
+	layers, err := s.Manager.LayersUsage()
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (s *Server) ImageFsInfo(ctx context.Context, _ *runtimev1.ImageFsInfoReques
 			Timestamp: at, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: u.Mountpoint}, UsedBytes: value(u.Bytes), InodesUsed: value(u.Inodes),
 		}},
 		ContainerFilesystems: []*runtimev1.FilesystemUsage{{
-			Timestamp: at, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.ContainerFS}, UsedBytes: value(bytes), InodesUsed: value(inodes),
+			Timestamp: layers.Time.UnixNano(), FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.ContainerFS}, UsedBytes: value(layers.Bytes), InodesUsed: value(layers.Inodes),
 		}},
 	}, nil
 }

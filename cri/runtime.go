@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -194,73 +193,3 @@ func fit(stdout, stderr []byte, room int) (o, e []byte) {
 	o = stdout[:min(len(stdout), room-len(e))]
 	return o, e
 }
-
-// ContainerStats implements RuntimeService.
-func (s *Server) ContainerStats(_ context.Context, r *runtimev1.ContainerStatsRequest) (*runtimev1.ContainerStatsResponse, error) {
-	c, err := s.Manager.Container(r.ContainerId)
-	if err != nil {
-		return nil, err
-	}
-	stats, err := s.stats(c)
-	return &runtimev1.ContainerStatsResponse{Stats: stats}, err
-}
-
-// ListContainerStats implements RuntimeService.
-func (s *Server) ListContainerStats(_ context.Context, r *runtimev1.ListContainerStatsRequest) (*runtimev1.ListContainerStatsResponse, error) {
-	f, resp := r.GetFilter(), &runtimev1.ListContainerStatsResponse{}
-	for _, c := range s.Manager.Containers() {
-		status := c.Status()
-		switch {
-		case status.Phase != sandbox.PhaseRunning:
-			continue
-		case !strings.HasPrefix(status.ID, f.GetId()), !strings.HasPrefix(status.PodID, f.GetPodSandboxId()):
-			continue
-		case !matches(f.GetLabelSelector(), status.Config.Labels):
-			continue
-		}
-		stats, err := s.stats(c)
-		if errors.Is(err, sandbox.ErrNotFound) { // it was removed meanwhile
-			continue
-		}
-		if err != nil {
-			s.Logger.Warn("read statistics", "container", status.ID, "error", err)
-			continue
-		}
-		resp.Stats = append(resp.Stats, stats)
-	}
-	return resp, nil
-}
-
-func (s *Server) stats(c *sandbox.Container) (*runtimev1.ContainerStats, error) {
-	u, err := s.Manager.Stats(c)
-	if err != nil {
-		return nil, err
-	}
-	status := c.Status()
-	now := u.Cgroup.Time.UnixNano()
-	return &runtimev1.ContainerStats{
-		Attributes: &runtimev1.ContainerAttributes{
-			Id: status.ID, Metadata: containerMetadata(&status.Config), Labels: status.Config.Labels, Annotations: status.Config.Annotations,
-		},
-		Cpu: &runtimev1.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: value(u.Cgroup.CPUUsage)},
-		Memory: &runtimev1.MemoryUsage{
-			Timestamp: now, WorkingSetBytes: value(u.Cgroup.MemoryWorkingSet), UsageBytes: value(u.Cgroup.MemoryUsage),
-			AvailableBytes: value(available(&u.Cgroup)), RssBytes: value(u.Cgroup.MemoryRSS),
-			PageFaults: value(u.Cgroup.PageFaults), MajorPageFaults: value(u.Cgroup.MajorPageFaults),
-		},
-		Swap: &runtimev1.SwapUsage{Timestamp: now, SwapUsageBytes: value(u.Cgroup.SwapUsage)},
-		WritableLayer: &runtimev1.FilesystemUsage{
-			Timestamp: now, FsId: &runtimev1.FilesystemIdentifier{Mountpoint: s.ContainerFS},
-			UsedBytes: value(u.LayerBytes), InodesUsed: value(u.LayerInodes),
-		},
-	}, nil
-}
-
-func available(c *sandbox.CgroupStats) uint64 {
-	if c.MemoryLimit > c.MemoryWorkingSet {
-		return c.MemoryLimit - c.MemoryWorkingSet
-	}
-	return 0
-}
-
-func value(v uint64) *runtimev1.UInt64Value { return &runtimev1.UInt64Value{Value: v} }

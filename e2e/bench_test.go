@@ -248,6 +248,32 @@ func BenchmarkServerAt100Pods(b *testing.B) {
 			return time.Since(start)
 		})
 	})
+	for name, list := range map[string]func() (int, error){
+		"ListContainerStats": func() (int, error) {
+			r, err := n.Client.ListContainerStats(b.Context(), &runtime.ListContainerStatsRequest{})
+			return len(r.GetStats()), err
+		},
+		"ListPodSandboxStats": func() (int, error) {
+			r, err := n.Client.ListPodSandboxStats(b.Context(), &runtime.ListPodSandboxStatsRequest{})
+			return len(r.GetStats()), err
+		},
+		"ListPodSandboxMetrics": func() (int, error) {
+			r, err := n.Client.ListPodSandboxMetrics(b.Context(), &runtime.ListPodSandboxMetricsRequest{})
+			return len(r.GetPodMetrics()), err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			measure(b, func() time.Duration {
+				start := time.Now()
+				count, err := list()
+				must(b, err)
+				if count < 100 {
+					b.Fatalf("%d of 100 and more", count)
+				}
+				return time.Since(start)
+			})
+		})
+	}
 	b.Run("PodSandboxStatus", func(b *testing.B) {
 		measure(b, func() time.Duration {
 			start := time.Now()

@@ -26,6 +26,8 @@ type Cgroups interface {
 	Find(parent, id string) (Cgroup, error)
 	// Open gives the group that an earlier Create made, by its Path.
 	Open(path string) (Cgroup, error)
+	// OfParent gives the group that a pod names as its parent, to look at.
+	OfParent(parent string) (Cgroup, error)
 	// Orphans removes every group of ours below the default parent, and those
 	// listed, whose path is not in keep.
 	Orphans(ctx context.Context, keep map[string]bool) error
@@ -43,7 +45,12 @@ type Cgroup interface {
 	// Join moves a process that waits for its plan into the group.
 	Join(ctx context.Context, pid int) error
 	Update(ctx context.Context, res Resources) error
+	// Usage reads what is asked for often, Stats all counters there are.
+	Usage() (CgroupUsage, error)
 	Stats() (CgroupStats, error)
+	// Processes lists the processes of the group, without those of groups
+	// below it.
+	Processes() ([]int, error)
 	// OOMKills counts processes of the group that the kernel killed for
 	// memory since the group was made.
 	OOMKills() (uint64, error)
@@ -70,27 +77,65 @@ type Resources struct {
 	OOMScoreAdj    int64             `json:"oomScoreAdj,omitempty"`    // applied by the process, not by the cgroup
 }
 
-// CgroupStats is one reading of a group's counters.
-type CgroupStats struct {
+// CgroupUsage is one reading of the counters that are asked for often.
+type CgroupUsage struct {
 	Time             time.Time
 	CPUUsage         uint64 // nanoseconds
+	MemoryUsage      uint64 // bytes
+	MemoryWorkingSet uint64 // usage less inactive file pages
+	MemoryRSS        uint64
+	MemoryLimit      uint64 // 0: none
+	PageFaults       uint64
+	MajorPageFaults  uint64
+	SwapUsage        uint64
+	SwapLimit        uint64 // 0: none
+
+	// Cgroup v1 has no pressure.
+	CPUPressure, MemoryPressure, IOPressure Pressure
+}
+
+// Pressure is how long tasks of a group waited for a resource.
+type Pressure struct {
+	Known      bool
+	Some, Full PressureTime
+}
+
+// PressureTime says how much of the time some tasks, or all, waited.
+type PressureTime struct {
+	Avg10, Avg60, Avg300 float64 // percent
+	Total                uint64  // nanoseconds
+}
+
+// CgroupStats is one reading of all counters of a group.
+type CgroupStats struct {
+	CgroupUsage
 	CPUUser          uint64 // nanoseconds
 	CPUSystem        uint64 // nanoseconds
 	CPUPeriods       uint64
 	CPUThrottled     uint64 // periods
 	CPUThrottledTime uint64 // nanoseconds
-	MemoryUsage      uint64 // bytes
-	MemoryWorkingSet uint64 // usage less inactive file pages
-	MemoryRSS        uint64
 	MemoryCache      uint64
 	MemoryMapped     uint64
 	MemoryKernel     uint64
 	MemoryMax        uint64 // highest usage
-	MemoryLimit      uint64 // 0: none
 	MemoryFailcnt    uint64
-	PageFaults       uint64
-	MajorPageFaults  uint64
-	SwapUsage        uint64
-	Pids             uint64
+	Pids             uint64 // tasks: processes and their threads
+	PidsLimit        uint64 // 0: none
 	OOMKills         uint64
+	Devices          []DeviceIO
+	Hugepages        []HugepageUsage
+}
+
+// DeviceIO is what a group read from and wrote to a block device.
+type DeviceIO struct {
+	Name                  string // such as /dev/sda
+	Major, Minor          uint32
+	ReadBytes, WriteBytes uint64
+	Reads, Writes         uint64
+}
+
+// HugepageUsage is what a group uses of huge pages of one size, in bytes.
+type HugepageUsage struct {
+	Size       string // such as 2MB
+	Usage, Max uint64 // Max is 0 where the kernel does not keep it
 }

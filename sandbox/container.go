@@ -21,6 +21,11 @@ type Container struct {
 	cgroup Cgroup
 	proc   Process
 	exited chan struct{} // closed when the phase is PhaseExited
+
+	layer     LayerUsage // the last measurement
+	measuring bool       // the next one is on its way
+
+	cpu cpuWindow
 }
 
 // containerRecord is what is on disk about a container.
@@ -94,6 +99,18 @@ func (c *Container) phase() Phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.rec.Phase
+}
+
+func (c *Container) started() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.StartedAt
+}
+
+func (c *Container) cgroupPath() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.Cgroup
 }
 
 func (c *Container) name() string { return "container " + c.id }

@@ -43,6 +43,9 @@ type Inspector interface {
 	// LookPath finds a program as execvp does, but for the x bit. The caller
 	// closes the file.
 	LookPath(root *os.File, name, cwd, path string) (resolved string, program *os.File, err error)
+	// OpenFiles counts what a process has open. The error wraps
+	// fs.ErrNotExist when the process is gone.
+	OpenFiles(pid int) (OpenFiles, error)
 }
 
 // Filters builds system call filters: struct sock_filter[].
@@ -60,6 +63,7 @@ type Manager struct {
 	Config
 	closing chan struct{}
 	watches sync.WaitGroup
+	walk    sync.Mutex // held by the one that measures writable layers unasked
 
 	mu         sync.Mutex
 	pods       map[string]*Pod

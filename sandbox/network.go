@@ -16,6 +16,9 @@ type Network interface {
 	Teardown(ctx context.Context, pod PodNetwork) error
 	// Status says whether Setup can work now, and if not, why.
 	Status(ctx context.Context) NetworkStatus
+	// Counters reads the counters of the interfaces in a namespace, loopback
+	// left out.
+	Counters(netns string) ([]InterfaceCounters, error)
 	// Orphans removes every namespace of ours whose pod id is not in keep.
 	Orphans(ctx context.Context, keep map[string]bool) error
 }

@@ -17,6 +17,8 @@ type Pod struct {
 	mu   sync.Mutex
 	rec  podRecord
 	init Process // pid 1 of a shared pid namespace, or nil
+
+	cpu cpuWindow
 }
 
 // podRecord is what is on disk about a pod.
@@ -43,6 +45,7 @@ type PodStatus struct {
 	CNIResult []byte
 	InitPID   int
 	Hostname  string
+	Cgroup    string // of the init process, or empty
 }
 
 // ID is the sandbox id.
@@ -52,7 +55,7 @@ func (p *Pod) ID() string { return p.id }
 func (p *Pod) Status() PodStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname}
+	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname, Cgroup: p.rec.Cgroup}
 	if p.rec.Network != nil {
 		s.NetNS = p.rec.Network.NetNS
 	}

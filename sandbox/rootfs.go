@@ -18,8 +18,17 @@ type RootFS interface {
 	Remove(ctx context.Context, id string) error
 	// Usage measures the writable layer of the container.
 	Usage(id string) (bytes, inodes uint64, err error)
+	// Filesystem describes the filesystem that holds the writable layers.
+	Filesystem() (Filesystem, error)
 	// Orphans removes every writable layer whose container is not in keep.
 	Orphans(ctx context.Context, keep map[string]bool) error
+}
+
+// Filesystem is a mounted filesystem.
+type Filesystem struct {
+	Device             string // such as /dev/sda1
+	Bytes              uint64
+	Inodes, InodesFree uint64 // 0 where it has no fixed number
 }
 
 // RootSpec says what a container sees as its filesystem.

@@ -11,6 +11,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs/users"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/seccomp"
@@ -103,6 +104,8 @@ func (inspector) LookupUser(root *os.File, image string, spec sandbox.UserSpec) 
 func (inspector) LookPath(root *os.File, name, cwd, path string) (string, *os.File, error) {
 	return rootfs.LookPath(root, name, cwd, path)
 }
+
+func (inspector) OpenFiles(pid int) (sandbox.OpenFiles, error) { return process.OpenFiles(pid) }
 
 // filters builds system call filters.
 type filters struct{}

@@ -33,7 +33,9 @@ type tree interface {
 	apply(path string, r *sandbox.Resources) error
 	joinFiles(path string) ([]*os.File, error)
 	join(path string, pid int) error
+	usage(path string) (sandbox.CgroupUsage, error)
 	stats(path string) (sandbox.CgroupStats, error)
+	processes(path string) ([]int, error)
 	oomKills(path string) (uint64, error)
 	// kill sends SIGKILL once; left says that somebody may still be there.
 	kill(path string) (left bool, err error)
@@ -193,6 +195,15 @@ func (m *Manager) Find(parent, id string) (sandbox.Cgroup, error) {
 	return m.open(path.Join(dir, id)), nil
 }
 
+// OfParent gives the group of a pod by the name of the parent that Create takes.
+func (m *Manager) OfParent(parent string) (sandbox.Cgroup, error) {
+	p, err := m.parentPath(parent)
+	if err != nil {
+		return nil, &Error{Op: "find", Path: parent, Err: err}
+	}
+	return m.open(p), nil
+}
+
 // Open gives a group by its path, whether it exists or not.
 func (m *Manager) Open(p string) (sandbox.Cgroup, error) {
 	if p == "" || p != path.Clean("/"+p) || p == "/" {
@@ -281,6 +292,14 @@ func (g *group) Join(_ context.Context, pid int) error { return g.m.tree.join(g.
 func (g *group) Update(_ context.Context, res sandbox.Resources) error {
 	return g.m.tree.apply(g.path, &res)
 }
+
+// Usage reads the counters that are asked for often; those of missing
+// controllers are zero. The error wraps fs.ErrNotExist when the group is gone.
+func (g *group) Usage() (sandbox.CgroupUsage, error) { return g.m.tree.usage(g.path) }
+
+// Processes lists the processes of the group. The error wraps fs.ErrNotExist
+// when the group is gone.
+func (g *group) Processes() ([]int, error) { return g.m.tree.processes(g.path) }
 
 // Stats reads the counters; those of missing controllers are zero. The error
 // wraps fs.ErrNotExist when the group is gone.

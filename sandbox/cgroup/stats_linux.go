@@ -59,47 +59,27 @@ const v1Unlimited = 1 << 62
 // second to user space on every architecture that we build for.
 const clockTick = uint64(time.Second / 100)
 
-func (t *v1) stats(p string) (sandbox.CgroupStats, error) {
-	s := sandbox.CgroupStats{Time: time.Now()}
+func (t *v1) usage(p string) (sandbox.CgroupUsage, error) {
 	r := newReader(t.files)
 	defer r.close()
+	var s sandbox.CgroupStats
+	t.readUsage(r, p, &s)
+	return s.CgroupUsage, r.result(p)
+}
+
+func (t *v1) readUsage(r *reader, p string, s *sandbox.CgroupStats) {
+	s.Time = time.Now()
 	if t.in(r, "cpuacct", p) {
 		s.CPUUsage = r.number("cpuacct.usage")
-		text := r.text("cpuacct.stat")
-		s.CPUUser, s.CPUSystem = keyed(text, "user")*clockTick, keyed(text, "system")*clockTick
 	}
-	if t.in(r, "cpu", p) {
-		text := r.text("cpu.stat")
-		s.CPUPeriods, s.CPUThrottled = keyed(text, "nr_periods"), keyed(text, "nr_throttled")
-		s.CPUThrottledTime = keyed(text, "throttled_time")
+	if !t.in(r, "memory", p) {
+		return
 	}
-	if t.in(r, "memory", p) {
-		t.memoryStats(r, &s)
-	}
-	if t.in(r, "pids", p) {
-		s.Pids = r.number("pids.current")
-	}
-	return s, r.result(p)
-}
-
-// in points r at the group in a controller's hierarchy.
-func (t *v1) in(r *reader, controller, p string) bool {
-	h := t.layout.find(controller)
-	if h != nil {
-		r.dir = h.root + p
-	}
-	return h != nil
-}
-
-func (t *v1) memoryStats(r *reader, s *sandbox.CgroupStats) {
 	s.MemoryUsage = r.number("memory.usage_in_bytes")
-	s.MemoryMax = r.number("memory.max_usage_in_bytes")
-	s.MemoryFailcnt = r.number("memory.failcnt")
-	s.MemoryKernel = r.number("memory.kmem.usage_in_bytes")
-	if s.MemoryLimit = r.number("memory.limit_in_bytes"); s.MemoryLimit >= v1Unlimited {
-		s.MemoryLimit = 0
+	s.MemoryLimit = limited(r.number("memory.limit_in_bytes"))
+	if both := limited(r.number("memory.memsw.limit_in_bytes")); both > 0 && s.MemoryLimit > 0 {
+		s.SwapLimit = less(both, s.MemoryLimit)
 	}
-	s.OOMKills = keyed(r.text("memory.oom_control"), "oom_kill")
 	var inactive uint64
 	fields(r.text("memory.stat"), func(key []byte, value uint64) {
 		switch string(key) {
@@ -122,6 +102,66 @@ func (t *v1) memoryStats(r *reader, s *sandbox.CgroupStats) {
 	s.MemoryWorkingSet = less(s.MemoryUsage, inactive)
 }
 
+// limited is a limit of v1; 0 when it is none.
+func limited(n uint64) uint64 {
+	if n >= v1Unlimited {
+		return 0
+	}
+	return n
+}
+
+func (t *v1) stats(p string) (sandbox.CgroupStats, error) {
+	var s sandbox.CgroupStats
+	r := newReader(t.files)
+	defer r.close()
+	t.readUsage(r, p, &s)
+	if t.in(r, "cpuacct", p) {
+		text := r.text("cpuacct.stat")
+		s.CPUUser, s.CPUSystem = keyed(text, "user")*clockTick, keyed(text, "system")*clockTick
+	}
+	if t.in(r, "cpu", p) {
+		text := r.text("cpu.stat")
+		s.CPUPeriods, s.CPUThrottled = keyed(text, "nr_periods"), keyed(text, "nr_throttled")
+		s.CPUThrottledTime = keyed(text, "throttled_time")
+	}
+	if t.in(r, "memory", p) {
+		s.MemoryMax = r.number("memory.max_usage_in_bytes")
+		s.MemoryFailcnt = r.number("memory.failcnt")
+		s.MemoryKernel = r.number("memory.kmem.usage_in_bytes")
+		s.OOMKills = keyed(r.text("memory.oom_control"), "oom_kill")
+	}
+	if t.in(r, "pids", p) {
+		s.Pids, s.PidsLimit = r.number("pids.current"), r.number("pids.max")
+	}
+	if t.in(r, "blkio", p) {
+		devices := map[[2]uint32]*sandbox.DeviceIO{}
+		v1Devices(r.text("blkio.throttle.io_service_bytes"), devices, func(d *sandbox.DeviceIO) (*uint64, *uint64) { return &d.ReadBytes, &d.WriteBytes })
+		v1Devices(r.text("blkio.throttle.io_serviced"), devices, func(d *sandbox.DeviceIO) (*uint64, *uint64) { return &d.Reads, &d.Writes })
+		s.Devices = sortedDevices(devices)
+	}
+	if t.in(r, "hugetlb", p) {
+		for _, size := range hugepageSizes() {
+			s.Hugepages = append(s.Hugepages, sandbox.HugepageUsage{
+				Size: size, Usage: r.number("hugetlb." + size + ".usage_in_bytes"), Max: r.number("hugetlb." + size + ".max_usage_in_bytes"),
+			})
+		}
+	}
+	return s, r.result(p)
+}
+
+// in points r at the group in a controller's hierarchy.
+func (t *v1) in(r *reader, controller, p string) bool {
+	h := t.layout.find(controller)
+	if h != nil {
+		r.dir = h.root + p
+	}
+	return h != nil
+}
+
+func (t *v1) processes(p string) ([]int, error) {
+	return processes(t.files, t.layout.trees[0].root+p, p)
+}
+
 func (t *v1) oomKills(p string) (uint64, error) {
 	h := t.layout.find("memory")
 	if h == nil {
@@ -135,10 +175,16 @@ func (t *v1) oomKills(p string) (uint64, error) {
 	return keyed(buf[:n], "oom_kill"), nil
 }
 
-func (t *v2) stats(p string) (sandbox.CgroupStats, error) {
-	s := sandbox.CgroupStats{Time: time.Now()}
+func (t *v2) usage(p string) (sandbox.CgroupUsage, error) {
 	r := newReader(t.files)
 	defer r.close()
+	var s sandbox.CgroupStats
+	t.readUsage(r, p, &s)
+	return s.CgroupUsage, r.result(p)
+}
+
+func (t *v2) readUsage(r *reader, p string, s *sandbox.CgroupStats) {
+	s.Time = time.Now()
 	r.dir = t.root + p
 	const micro = uint64(time.Microsecond)
 	fields(r.text("cpu.stat"), func(key []byte, value uint64) {
@@ -157,18 +203,10 @@ func (t *v2) stats(p string) (sandbox.CgroupStats, error) {
 			s.CPUThrottledTime = value * micro
 		}
 	})
-	t.memoryStats(r, &s)
-	s.Pids = r.number("pids.current")
-	return s, r.result(p)
-}
-
-func (t *v2) memoryStats(r *reader, s *sandbox.CgroupStats) {
 	s.MemoryUsage = r.number("memory.current")
-	s.MemoryMax = r.number("memory.peak")
 	s.MemoryLimit = r.number("memory.max") // "max" is 0
 	s.SwapUsage = r.number("memory.swap.current")
-	text := r.text("memory.events")
-	s.MemoryFailcnt, s.OOMKills = keyed(text, "max"), keyed(text, "oom_kill")
+	s.SwapLimit = r.number("memory.swap.max")
 	var inactive uint64
 	fields(r.text("memory.stat"), func(key []byte, value uint64) {
 		switch string(key) {
@@ -189,7 +227,30 @@ func (t *v2) memoryStats(r *reader, s *sandbox.CgroupStats) {
 		}
 	})
 	s.MemoryWorkingSet = less(s.MemoryUsage, inactive)
+	s.CPUPressure = pressure(r.text("cpu.pressure"))
+	s.MemoryPressure = pressure(r.text("memory.pressure"))
+	s.IOPressure = pressure(r.text("io.pressure"))
 }
+
+func (t *v2) stats(p string) (sandbox.CgroupStats, error) {
+	var s sandbox.CgroupStats
+	r := newReader(t.files)
+	defer r.close()
+	t.readUsage(r, p, &s)
+	s.MemoryMax = r.number("memory.peak")
+	text := r.text("memory.events")
+	s.MemoryFailcnt, s.OOMKills = keyed(text, "max"), keyed(text, "oom_kill")
+	s.Pids, s.PidsLimit = r.number("pids.current"), r.number("pids.max")
+	s.Devices = v2Devices(r.text("io.stat"))
+	for _, size := range hugepageSizes() {
+		if text := r.text("hugetlb." + size + ".current"); len(text) > 0 {
+			s.Hugepages = append(s.Hugepages, sandbox.HugepageUsage{Size: size, Usage: number(text)})
+		}
+	}
+	return s, r.result(p)
+}
+
+func (t *v2) processes(p string) ([]int, error) { return processes(t.files, t.root+p, p) }
 
 // fields reports the lines "key number" of text.
 func fields(text []byte, found func(key []byte, value uint64)) {

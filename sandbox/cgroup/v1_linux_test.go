@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -189,6 +190,12 @@ func TestV1JoinStatsKill(t *testing.T) {
 	}
 	if s.Pids != 1 || s.MemoryLimit != 64<<20 || s.Time.IsZero() {
 		t.Errorf("got %+v, want one process and a limit of 64 MiB", s)
+	}
+	if u, err := g.Usage(); err != nil || u.MemoryLimit != 64<<20 {
+		t.Errorf("usage: got %+v, %v, want a limit of 64 MiB", u, err)
+	}
+	if pids, err := g.Processes(); err != nil || !slices.Equal(pids, []int{proc.pid}) {
+		t.Errorf("got processes %v, %v, want %d", pids, err, proc.pid)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

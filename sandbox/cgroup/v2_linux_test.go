@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -174,6 +175,10 @@ func TestV2Stats(t *testing.T) {
 		"memory.events":       "low 0\nhigh 0\nmax 8\noom 2\noom_kill 1\noom_group_kill 0\n",
 		"memory.stat":         "anon 100\nfile 200\nkernel 300\nfile_mapped 40\ninactive_file 500\npgfault 6\npgmajfault 7\n",
 		"pids.current":        "9\n",
+		"pids.max":            "90\n",
+		"memory.swap.max":     "800\n",
+		"io.stat":             "8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n",
+		"memory.pressure":     "some avg10=1.50 avg60=2.00 avg300=3.00 total=4\nfull avg10=0.00 avg60=0.00 avg300=0.25 total=5\n",
 	} {
 		f.put(g.Path()+"/"+file, text)
 	}
@@ -182,11 +187,21 @@ func TestV2Stats(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sandbox.CgroupStats{
-		Time: got.Time, CPUUsage: 3000, CPUUser: 2000, CPUSystem: 1000, CPUPeriods: 10, CPUThrottled: 4, CPUThrottledTime: 5000,
-		MemoryUsage: 5000, MemoryWorkingSet: 4500, MemoryRSS: 100, MemoryCache: 200, MemoryMapped: 40, MemoryKernel: 300,
-		MemoryMax: 6000, MemoryLimit: 1 << 20, MemoryFailcnt: 8, PageFaults: 6, MajorPageFaults: 7, SwapUsage: 70, Pids: 9, OOMKills: 1,
+		CgroupUsage: sandbox.CgroupUsage{
+			Time: got.Time, CPUUsage: 3000, MemoryUsage: 5000, MemoryWorkingSet: 4500, MemoryRSS: 100, MemoryLimit: 1 << 20,
+			PageFaults: 6, MajorPageFaults: 7, SwapUsage: 70, SwapLimit: 800,
+			MemoryPressure: sandbox.Pressure{
+				Known: true, Some: sandbox.PressureTime{Avg10: 1.5, Avg60: 2, Avg300: 3, Total: 4000}, Full: sandbox.PressureTime{Avg300: 0.25, Total: 5000},
+			},
+		},
+		CPUUser: 2000, CPUSystem: 1000, CPUPeriods: 10, CPUThrottled: 4, CPUThrottledTime: 5000,
+		MemoryCache: 200, MemoryMapped: 40, MemoryKernel: 300, MemoryMax: 6000, MemoryFailcnt: 8, Pids: 9, PidsLimit: 90, OOMKills: 1,
+		Devices: []sandbox.DeviceIO{{Name: deviceName(8, 16), Major: 8, Minor: 16, ReadBytes: 1, WriteBytes: 2, Reads: 3, Writes: 4}},
 	}
-	if got != want || got.Time.IsZero() {
+	if u, err := g.Usage(); err != nil || u.CPUUsage != 3000 || u.MemoryPressure != want.MemoryPressure {
+		t.Errorf("usage: got %+v, %v", u, err)
+	}
+	if !reflect.DeepEqual(got, want) || got.Time.IsZero() {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if n, err := g.OOMKills(); n != 1 || err != nil {

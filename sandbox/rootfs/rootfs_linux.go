@@ -32,6 +32,7 @@ type FS struct {
 	close    sync.Once
 	builders sync.WaitGroup
 	trash    trash
+	device   func() (string, error) // that holds dir; looked up once
 
 	mu    sync.Mutex
 	bases map[string]string // key of a set of mountpoints to its directory
@@ -68,6 +69,7 @@ func New(cfg Config) (*FS, error) {
 	}
 	f := &FS{
 		dir:    dir,
+		device: sync.OnceValues(func() (string, error) { return deviceOf(dir) }),
 		log:    cfg.Logger,
 		kern:   kern,
 		proc:   proc,

@@ -1,0 +1,62 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"maps"
+)
+
+// UpdateResources changes the limits of a container that has not exited. A zero
+// field of r means: leave as it is.
+func (m *Manager) UpdateResources(ctx context.Context, id string, r Resources) error {
+	c, err := m.Container(id)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if phase := c.phase(); phase != PhaseCreated && phase != PhaseRunning {
+		return fmt.Errorf("%s is %s: its resources cannot be changed: %w", c.name(), phase, ErrPrecondition)
+	}
+	cg, err := m.Cgroups.Open(c.rec.Cgroup)
+	if err != nil {
+		return err
+	}
+	if err := cg.Update(ctx, r); err != nil {
+		return fmt.Errorf("update resources: %w", err)
+	}
+	return m.update(c, func(rec *containerRecord) error {
+		rec.Config.Resources = rec.Config.Resources.with(r)
+		return nil
+	})
+}
+
+// with gives the resources with every field of r that is set.
+func (old Resources) with(r Resources) Resources {
+	for _, f := range []struct{ dst, src *int64 }{
+		{&old.CPUShares, &r.CPUShares}, {&old.CPUQuota, &r.CPUQuota}, {&old.CPUPeriod, &r.CPUPeriod}, {&old.MemoryLimit, &r.MemoryLimit},
+		{&old.MemorySwap, &r.MemorySwap}, {&old.PidsLimit, &r.PidsLimit}, {&old.OOMScoreAdj, &r.OOMScoreAdj},
+	} {
+		if *f.src != 0 {
+			*f.dst = *f.src
+		}
+	}
+	old.CpusetCpus = firstOf(r.CpusetCpus, old.CpusetCpus)
+	old.CpusetMems = firstOf(r.CpusetMems, old.CpusetMems)
+	old.HugepageLimits = merged(old.HugepageLimits, r.HugepageLimits)
+	old.Unified = merged(old.Unified, r.Unified)
+	return old
+}
+
+// merged gives a new map: the old one is part of snapshots.
+func merged[V any](old, more map[string]V) map[string]V {
+	if len(more) == 0 {
+		return old
+	}
+	m := maps.Clone(old)
+	if m == nil {
+		m = map[string]V{}
+	}
+	maps.Copy(m, more)
+	return m
+}
