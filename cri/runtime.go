@@ -153,6 +153,7 @@ func (s *Server) ContainerStatus(_ context.Context, r *runtimev1.ContainerStatus
 		resp.Info, err = jsonValues(map[string]any{"info": map[string]any{
 			"sandboxID": status.PodID, "pid": status.PID, "removing": false, "snapshotKey": status.ID, "snapshotter": "overlayfs",
 			"runtimeType": runtimeName, "config": status.Config, "program": status.Program, "args": status.Args, "cgroup": status.Cgroup,
+			"trace": status.Trace,
 		}})
 	}
 	return resp, err

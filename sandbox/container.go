@@ -46,6 +46,8 @@ type containerRecord struct {
 	User       User            `json:"user"`
 	StopSignal string          `json:"stopSignal"`
 	LogPath    string          `json:"logPath,omitempty"` // absolute; empty: none
+	Trace      string          `json:"trace,omitempty"`   // file for the WASI calls; empty: none
+	Listen     []ListenSocket  `json:"listen,omitempty"`
 	Root       RootSpec        `json:"root"`
 	Cgroup     string          `json:"cgroup"`
 	OOMKills   uint64          `json:"oomKills"` // of the cgroup before the start
@@ -69,6 +71,7 @@ type ContainerStatus struct {
 	User       User
 	StopSignal string
 	LogPath    string
+	Trace      string // file with the WASI calls; empty: they are not traced
 	Cgroup     string
 	PID        int
 }
@@ -87,7 +90,7 @@ func (c *Container) Status() ContainerStatus {
 	s := ContainerStatus{
 		ID: r.ID, PodID: r.PodID, Config: r.Config, Phase: r.Phase, CreatedAt: r.CreatedAt, StartedAt: r.StartedAt,
 		Exit: r.Exit, ImageID: r.ImageID, ImageRef: r.ImageRef, Program: r.Program, Args: r.Args, User: r.User,
-		StopSignal: r.StopSignal, LogPath: r.LogPath, Cgroup: r.Cgroup,
+		StopSignal: r.StopSignal, LogPath: r.LogPath, Trace: r.Trace, Cgroup: r.Cgroup,
 	}
 	if r.Phase == PhaseRunning && r.Process != nil {
 		s.PID = r.Process.PID
@@ -114,6 +117,13 @@ func (c *Container) cgroupPath() string {
 }
 
 func (c *Container) name() string { return "container " + c.id }
+
+// listen are the sockets that it finds open.
+func (c *Container) listen() []ListenSocket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.Listen
+}
 
 // process gives the running process, or an error of kind ErrPrecondition.
 func (c *Container) process() (Process, error) {

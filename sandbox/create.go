@@ -33,6 +33,10 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if _, err := m.targetOf(p.id, &config); err != nil {
 		return nil, err
 	}
+	features, err := featuresFor(&config, &pod.Config)
+	if err != nil {
+		return nil, err
+	}
 	rec := containerRecord{ID: newID(), PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now()}
 	key := containerKey(p.id, &config)
 	if err := m.reserve(key, rec.ID); err != nil {
@@ -41,7 +45,7 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	c := &Container{id: rec.ID, podID: p.id, created: rec.CreatedAt, rec: rec, exited: make(chan struct{})}
 	var u undo.Stack
 	u.Push(func(context.Context) error { m.unreserve(key); return nil })
-	b := &creation{m: m, c: c, pod: &pod, rec: &c.rec, undo: &u}
+	b := &creation{m: m, c: c, pod: &pod, rec: &c.rec, features: features, undo: &u}
 	if err := b.run(ctx); err != nil {
 		return nil, errors.Join(err, u.Run())
 	}
@@ -112,12 +116,13 @@ func checkMount(mt *Requested) error {
 
 // creation is the work of Create on a container that nobody else can see.
 type creation struct {
-	m     *Manager
-	c     *Container
-	pod   *PodStatus
-	rec   *containerRecord
-	undo  *undo.Stack
-	image *Image
+	m        *Manager
+	c        *Container
+	pod      *PodStatus
+	rec      *containerRecord
+	features Features
+	undo     *undo.Stack
+	image    *Image
 }
 
 func (b *creation) run(ctx context.Context) error {
@@ -161,6 +166,9 @@ func (b *creation) environment(context.Context) error {
 	rec.Args = arguments(c, b.image)
 	rec.Cwd = firstOf(c.WorkingDir, b.image.WorkingDir, "/")
 	rec.LogPath = logPath(&b.pod.Config, c)
+	if err := b.applyFeatures(b.features); err != nil {
+		return err
+	}
 	rec.StopSignal = firstOf(c.StopSignal, b.image.StopSignal, "SIGTERM")
 	if _, err := signalNumber(rec.StopSignal); err != nil {
 		rec.StopSignal = "SIGTERM" // an image must not keep its container from stopping

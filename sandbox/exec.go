@@ -169,6 +169,7 @@ func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, 
 		return nil, err
 	}
 	defer closeDirs(spec.Dirs)
+	spec.Trace = m.traceFile(&rec, "exec "+spec.ID[:12])
 	pipes.give(&spec)
 	proc, err := m.Launcher.Launch(ctx, spec)
 	if err != nil {

@@ -20,6 +20,7 @@ type Config struct {
 	Launcher         Launcher
 	Network          Network
 	Dialer           Dialer
+	Listeners        Listeners
 	Cgroups          Cgroups
 	RootFS           RootFS
 	Images           Images
@@ -32,7 +33,11 @@ type Config struct {
 	// SeccompByDefault filters also containers that name no profile.
 	SeccompByDefault bool
 	Handlers         []string // runtime handlers that are served, beside ""
-	Logger           *slog.Logger
+	// Trace traces the WASI calls of containers that do not say otherwise.
+	// TraceSize bounds what is kept of one container's, in bytes.
+	Trace     bool
+	TraceSize int64
+	Logger    *slog.Logger
 }
 
 // Inspector looks into the root filesystem of a container.

@@ -46,6 +46,9 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if !m.handlerServed(c.Handler) {
 		return fmt.Errorf("runtime handler %q is not served, only %q and the default: correct the handler of the RuntimeClass: %w", c.Handler, strings.Join(m.Handlers, ", "), ErrInvalid)
 	}
+	if err := checkAnnotations(c.Annotations); err != nil {
+		return err
+	}
 	return checkSysctls(c)
 }
 

@@ -130,6 +130,10 @@ type ProcessSpec struct {
 	Terminal bool // the three are one terminal, which becomes the controlling one
 	// Master is its other side where the worker serves that itself.
 	Master *os.File
+	// Trace is the file to which the WASI calls are traced; nil: to none.
+	Trace *TraceFile
+	// Listeners are sockets that the guest finds open.
+	Listeners []*os.File
 	// FedStdin is a stdin that attached clients feed; with StdinOnce it ends
 	// with the first of them.
 	FedStdin, StdinOnce bool
@@ -139,6 +143,13 @@ type ProcessSpec struct {
 type Directory struct {
 	Path string
 	File *os.File
+}
+
+// TraceFile is where the WASI calls of a process are traced.
+type TraceFile struct {
+	Path string // on the host; what is older is in a second file, see OldTrace
+	Size int64  // bytes of both at most
+	Mark string // begins each line; empty: nothing
 }
 
 // PIDNamespace chooses the pid namespace of a process.

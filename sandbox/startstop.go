@@ -45,6 +45,10 @@ func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, er
 		return nil, err
 	}
 	defer closeDirs(spec.Dirs)
+	if spec.Listeners, err = m.openListeners(ctx, &spec, c.listen()); err != nil {
+		return nil, err
+	}
+	defer closeFiles(spec.Listeners) // the worker has its own
 	if c.Status().Config.TTY {
 		t, err := m.Launcher.OpenTerminal()
 		if err != nil {
@@ -125,6 +129,7 @@ func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 	spec.Sysctls = sysctlPaths(pod.Config.Sysctls)
 	spec.Program, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Args, rec.Env, rec.Cwd, rec.LogPath
 	spec.FedStdin, spec.StdinOnce = rec.Config.Stdin, rec.Config.StdinOnce
+	spec.Env, spec.Trace = listenEnv(rec.Env, rec.Listen), m.traceFile(&rec, "")
 	spec.Dirs, err = m.targetRoot(&rec)
 	return spec, err
 }
@@ -442,6 +447,9 @@ func (m *Manager) discard(ctx context.Context, c *Container) error {
 	}
 	if err := m.RootFS.Remove(ctx, c.id); err != nil {
 		return fmt.Errorf("remove writable layer: %w", err)
+	}
+	if err := removeTrace(c.rec.Trace); err != nil {
+		return fmt.Errorf("remove trace: %w", err)
 	}
 	if err := os.RemoveAll(m.containerDir(c.id)); err != nil {
 		return fmt.Errorf("remove container directory: %w", err)

@@ -164,9 +164,10 @@ func (d *daemon) openManager(ctx context.Context) error {
 		return err
 	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
-		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Dialer: dial.Dialer{}, Cgroups: d.cgroups, RootFS: d.rootfs,
+		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
 		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Logger: d.log,
+		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
 	})
 	if err != nil {
 		return err

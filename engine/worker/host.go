@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,18 +20,19 @@ import (
 type host struct {
 	wasi   *preview1.Host
 	stderr hostsys.Stream
+	tracer *trace.Tracer // nil: calls are not traced
 }
 
 // openHost makes the WASI host over the root of this process, and binds the
 // guest's imports to it.
 func (w *worker) openHost() error {
-	tracer := newTracer()
+	tracer := newTracer(w.start)
 	root, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("open root filesystem", err)
 	}
 	c := hostsys.Config{
-		Args: w.start.Args, Env: environment(w.start), MaxFiles: int(w.start.MaxFiles),
+		Args: w.start.Args, MaxFiles: int(w.start.MaxFiles),
 		Preopens: []hostsys.Preopen{{Name: "/", FD: root, IsRoot: true}},
 	}
 	for i := range int(w.start.Listeners) {
@@ -38,6 +41,7 @@ func (w *worker) openHost() error {
 	for i, name := range w.start.Dirs {
 		c.Preopens = append(c.Preopens, hostsys.Preopen{Name: name, FD: workerv1.FDFirstFree + int(w.start.Listeners) + i, IsRoot: true})
 	}
+	c.Env = environment(w.start, len(c.Preopens))
 	if err := w.openStreams(&c); err != nil {
 		return err
 	}
@@ -45,48 +49,35 @@ func (w *worker) openHost() error {
 	if err != nil {
 		return err
 	}
-	w.host = &host{wasi: preview1.NewHost(sys), stderr: c.Stderr}
-	return w.bind(tracer)
+	w.host = &host{wasi: preview1.NewHost(sys), stderr: c.Stderr, tracer: tracer}
+	return w.bind()
 }
 
-// newTracer traces to the file that the daemon left for it, nil when there is
-// none. The number may be taken by something of this process, which is no file
-// to append to.
-func newTracer() *trace.Tracer {
-	var st unix.Stat_t
-	if unix.Fstat(workerv1.FDTrace, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil
+// environment adds PWD, which is how a preview1 guest learns its directory, and
+// what only this process knows of its listeners: the process id that they are
+// for, and the number of the first, which is behind the preopened directories.
+func environment(s *workerv1.Start, preopens int) [][]byte {
+	env := s.Env
+	if s.Cwd != "" && !slices.ContainsFunc(env, func(kv []byte) bool { return bytes.HasPrefix(kv, []byte("PWD=")) }) {
+		env = append(env, []byte("PWD="+s.Cwd))
 	}
-	flags, err := unix.FcntlInt(workerv1.FDTrace, unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_APPEND == 0 || flags&unix.O_ACCMODE == unix.O_RDONLY {
-		return nil
+	if s.Listeners == 0 {
+		return env
 	}
-	return trace.New(os.NewFile(workerv1.FDTrace, "trace"))
-}
-
-// environment adds PWD, which is how a preview1 guest learns its directory.
-func environment(s *workerv1.Start) [][]byte {
-	for _, kv := range s.Env {
-		if strings.HasPrefix(string(kv), "PWD=") {
-			return s.Env
-		}
-	}
-	if s.Cwd == "" {
-		return s.Env
-	}
-	return append(s.Env, []byte("PWD="+s.Cwd))
+	const stdio = 3
+	return append(env, fmt.Appendf(nil, "LISTEN_PID=%d", os.Getpid()), fmt.Appendf(nil, "LISTEN_FDS_START=%d", stdio+preopens))
 }
 
 // bind serves the guest's imports, each with a line in the trace if there is
 // one.
-func (w *worker) bind(tracer *trace.Tracer) error {
+func (w *worker) bind() error {
 	for i, im := range wasmer.Imports() {
 		call, ok := preview1.Lookup(im.Module, im.Name, im.Params, im.Results)
 		if !ok {
 			return fmt.Errorf("import %s.%s is not served by this worker", im.Module, im.Name)
 		}
-		if tracer != nil {
-			call = tracer.Wrap(im.Module, im.Name, im.Params, call)
+		if w.host.tracer != nil {
+			call = w.host.tracer.Wrap(im.Module, im.Name, im.Params, call)
 		}
 		h := w.host.wasi
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
@@ -109,4 +100,17 @@ func (h *host) complain(message string) {
 	case h.stderr.FD >= 0:
 		unix.Write(h.stderr.FD, line)
 	}
+}
+
+// endTrace writes the call under way, if there is one, and how the guest ended.
+func (h *host) endTrace(r workerv1.ExitRecord) {
+	if h.tracer == nil {
+		return
+	}
+	h.tracer.End()
+	text := fmt.Sprintf("exit code %d", r.Code)
+	if r.Message != "" {
+		text += ": " + strings.ReplaceAll(r.Message, "\n", ";")
+	}
+	h.tracer.Note(text)
 }

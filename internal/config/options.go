@@ -28,6 +28,7 @@ type Options struct {
 	Image   Image
 	Compile Compile
 	Stream  Stream
+	WASI    WASI
 	Log     Log
 	Metrics Metrics
 }
@@ -67,6 +68,12 @@ type Stream struct {
 	IdleTimeout     time.Duration
 	CreationTimeout time.Duration
 	TLSCert, TLSKey string // files; empty: plain http
+}
+
+// WASI is what containers get that do not say otherwise by annotations.
+type WASI struct {
+	Trace     bool
+	TraceSize int64 // bytes of one container's trace
 }
 
 // Log is the daemon's own log, never that of guests.

@@ -107,6 +107,12 @@ var table = []Option{
 	{"stream", "tls_key", "File with its private key, in PEM.",
 		func(o *Options) value { return optionalPath(&o.Stream.TLSKey) }},
 
+	{"wasi", "trace", "Trace the WASI calls of every container that has no annotation about it: a line for each,\n" +
+		"in a file beside the container's log. For debugging: it takes time and shows what guests read and write.",
+		func(o *Options) value { return boolean(&o.WASI.Trace, false) }},
+	{"wasi", "trace_size", "How much of the trace of one container is kept: the latest.",
+		func(o *Options) value { return size(&o.WASI.TraceSize, "64MiB") }},
+
 	{"log", "level", "The least important messages to log: debug, info, warn or error.",
 		func(o *Options) value { return level(&o.Log.Level) }},
 	{"log", "format", "Form of the log: text or json.",

@@ -1,4 +1,4 @@
-// Package dial opens connections inside network namespaces.
+// Package dial opens connections and listeners inside network namespaces.
 //
 // A socket belongs for ever to the namespace of the thread that made it. So a
 // thread enters the namespace for as long as it takes to make one, and
@@ -54,7 +54,7 @@ func (Dialer) DialLoopback(ctx context.Context, netns string, port uint16) (sand
 var familyNames = map[int]string{unix.AF_INET: "127.0.0.1", unix.AF_INET6: "[::1]"}
 
 func dial(ctx context.Context, netns string, family int, addr unix.Sockaddr) (*net.TCPConn, error) {
-	fd, err := socketIn(netns, family)
+	fd, err := socketIn(netns, family, unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +96,9 @@ func connect(ctx context.Context, f *os.File, addr unix.Sockaddr) error {
 }
 
 // socketIn makes a socket of a network namespace; empty: of this process's.
-func socketIn(netns string, family int) (int, error) {
+func socketIn(netns string, family, kind int) (int, error) {
 	if netns == "" {
-		return socket(family)
+		return socket(family, kind)
 	}
 	target, err := unix.Open(netns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -112,7 +112,7 @@ func socketIn(netns string, family int) (int, error) {
 	result := make(chan made)
 	go func() {
 		runtime.LockOSThread()
-		fd, err, home := socketAway(target, family)
+		fd, err, home := socketAway(target, family, kind)
 		if home {
 			runtime.UnlockOSThread() // else the thread ends with this goroutine
 		}
@@ -124,7 +124,7 @@ func socketIn(netns string, family int) (int, error) {
 
 // socketAway makes a socket on a thread that visits a namespace; home says that
 // the thread is back.
-func socketAway(target, family int) (fd int, err error, home bool) {
+func socketAway(target, family, kind int) (fd int, err error, home bool) {
 	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("open own network namespace", err), true
@@ -133,11 +133,11 @@ func socketAway(target, family int) (fd int, err error, home bool) {
 	if err := unix.Setns(target, unix.CLONE_NEWNET); err != nil {
 		return -1, fmt.Errorf("enter network namespace: %w", err), true
 	}
-	fd, err = socket(family)
+	fd, err = socket(family, kind)
 	return fd, err, unix.Setns(own, unix.CLONE_NEWNET) == nil
 }
 
-func socket(family int) (int, error) {
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+func socket(family, kind int) (int, error) {
+	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	return fd, os.NewSyscallError("socket", err)
 }

@@ -91,8 +91,14 @@ func (b *builder) records() error {
 		return fmt.Errorf("open exit record: %w", err)
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(exit), workerv1.FDExitRecord)
+	if err := b.traces(); err != nil {
+		return err
+	}
 	if b.spec.Target != nil {
 		return nil
+	}
+	for i, f := range b.spec.Listeners {
+		b.plan.AddFDU32(workerv1.StepFD, int(f.Fd()), uint32(workerv1.FDFirstFree+i))
 	}
 	control, err := listenControl(b.spec.Dir)
 	if err != nil {
@@ -121,9 +127,42 @@ func (b *builder) directories() error {
 		if err != nil {
 			return &os.PathError{Op: "open", Path: d.Path, Err: err}
 		}
-		b.plan.AddFDU32(workerv1.StepFD, b.keep(os.NewFile(uintptr(fd), d.Path)), uint32(workerv1.FDFirstFree+i))
+		b.plan.AddFDU32(workerv1.StepFD, b.keep(os.NewFile(uintptr(fd), d.Path)), uint32(workerv1.FDFirstFree+len(b.spec.Listeners)+i))
 	}
 	return nil
+}
+
+// traces opens the file for the WASI calls, and the one to which its contents
+// move when it has grown too long.
+func (b *builder) traces() error {
+	if b.spec.Trace == nil {
+		return nil
+	}
+	for _, t := range []struct {
+		path   string
+		flags  int
+		target uint32
+	}{{b.spec.Trace.Path, os.O_APPEND, workerv1.FDTrace}, {sandbox.OldTrace(b.spec.Trace.Path), 0, workerv1.FDOldTrace}} {
+		f, err := openTrace(t.path, t.flags)
+		if err != nil {
+			return err
+		}
+		b.plan.AddFDU32(workerv1.StepFD, b.keep(f), t.target)
+	}
+	return nil
+}
+
+// openTrace opens a file that only root may read: it quotes what the guest reads
+// and writes.
+func openTrace(path string, flags int) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of the trace: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open trace: %w", err)
+	}
+	return f, nil
 }
 
 // openLog opens a container's log for appending, and makes its directory.
@@ -300,6 +339,10 @@ func withShortPath(dir string, use func(path string) error) error {
 
 func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
 	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce}
+	s.Listeners = uint32(len(spec.Listeners))
+	if spec.Trace != nil {
+		s.TraceSize, s.TraceMark = uint64(spec.Trace.Size), spec.Trace.Mark
+	}
 	for _, a := range spec.Args {
 		s.Args = append(s.Args, []byte(a))
 	}

@@ -115,7 +115,7 @@ func (d *Daemon) Command() []string {
 		args = append(args, "--cgroup-parent", d.options.CgroupParent)
 	}
 	for flag, value := range d.options.Flags {
-		args = append(args, "--"+flag, value)
+		args = append(args, "--"+flag+"="+value)
 	}
 	return args
 }

@@ -107,7 +107,11 @@ func New(c Config) (*System, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listener %d: %w", fd, err)
 		}
-		s.table = append(s.table, &file{fd: fd, kind: kind, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket})
+		flags := wasi.Fdflags(0)
+		if linux, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && linux&unix.O_NONBLOCK != 0 {
+			flags = wasi.FdflagsNonblock
+		}
+		s.table = append(s.table, &file{fd: fd, kind: kind, flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket})
 	}
 	s.open = len(s.table)
 	return s, nil

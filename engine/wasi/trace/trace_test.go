@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
 )
@@ -191,5 +192,66 @@ func compare(t *testing.T, got, want string) {
 		if a != b {
 			t.Errorf("line %d\n got %s\nwant %s", i+1, a, b)
 		}
+	}
+}
+
+func TestDatedLines(t *testing.T) {
+	g, _ := newGuest(t)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	g.tracer = NewDated(&g.trace, "exec 12ab")
+	g.tracer.now = func() time.Time { return at }
+	g.tracer.Note("begins")
+	g.call("wasi_snapshot_preview1", "fd_close", "i", 3)
+	const want = "2026-01-02T03:04:05.000000006Z [exec 12ab] # begins\n" +
+		"2026-01-02T03:04:05.000000006Z [exec 12ab] fd_close(fd=3) = success <0µs>\n"
+	if got := g.trace.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// A call under way when the process ends has its line, and none after it.
+func TestEndWritesTheCallUnderWay(t *testing.T) {
+	g, _ := newGuest(t)
+	wrapped := g.tracer.Wrap("wasi_snapshot_preview1", "fd_sync", []byte{0x7f}, func(*preview1.Host, []byte, []uint64) wasi.Errno {
+		g.tracer.End()
+		return 0
+	})
+	for range 2 {
+		wrapped(g.host, g.mem, []uint64{7})
+	}
+	g.tracer.Note("exit code 143")
+	if got, want := g.trace.String(), "fd_sync(fd=7) = ?\n# exit code 143\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func BenchmarkCall(b *testing.B) {
+	call, _ := preview1.Lookup("wasi_snapshot_preview1", "fd_seek", []byte{0x7f, 0x7e, 0x7f, 0x7f}, []byte{0x7f})
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer null.Close()
+	for _, c := range []struct {
+		name string
+		call preview1.Func
+	}{{"off", call}, {"on", NewDated(null, "").Wrap("wasi_snapshot_preview1", "fd_seek", []byte{0x7f, 0x7e, 0x7f, 0x7f}, call)}} {
+		b.Run(c.name, func(b *testing.B) {
+			fd, err := unix.Open(b.TempDir(), unix.O_TMPFILE|unix.O_RDWR, 0o600)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sys, err := hostsys.New(hostsys.Config{Stdin: hostsys.Stream{FD: fd}, Stdout: hostsys.Null, Stderr: hostsys.Null})
+			if err != nil {
+				b.Fatal(err)
+			}
+			host, mem, args := preview1.NewHost(sys), make([]byte, 1<<16), []uint64{0, 1, 0, 64}
+			b.ReportAllocs()
+			for b.Loop() {
+				if errno := c.call(host, mem, args); errno != 0 {
+					b.Fatal(errno)
+				}
+			}
+		})
 	}
 }

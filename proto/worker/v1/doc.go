@@ -35,7 +35,8 @@ const (
 	FDExitRecord = 5  // empty file for the ExitRecord
 	FDControl    = 6  // listening SOCK_SEQPACKET socket, or none
 	FDLog        = 7  // CRI log file, opened for appending, or none
-	FDTrace      = 8  // file for the trace of WASI calls, or none
+	FDTrace      = 8  // file for the trace of WASI calls, opened for appending, or none
 	FDTerminal   = 9  // master of the guest's terminal, or none
-	FDFirstFree  = 10 // listeners and the like start here
+	FDOldTrace   = 10 // file to which a trace that has grown too long moves, or none
+	FDFirstFree  = 11 // listeners and the like start here
 )

@@ -30,7 +30,9 @@ type Start struct {
 	Program    string // path of the module in the root filesystem, for messages
 	// Dirs are the names of directories that the guest finds open beside its
 	// root. Their descriptors are behind those of Listeners.
-	Dirs []string
+	Dirs      []string
+	TraceSize uint64 // bytes that FDTrace and FDOldTrace may have together
+	TraceMark string // begins each line of the trace; empty: nothing
 }
 
 const startMagic = 0x31525743 // "CWR1"
@@ -53,6 +55,8 @@ func (s *Start) Encode() []byte {
 	e.str(s.EntryPoint)
 	e.str(s.Program)
 	e.strs(s.Dirs)
+	e.u64(s.TraceSize)
+	e.str(s.TraceMark)
 	return e.b
 }
 
@@ -81,6 +85,7 @@ func DecodeStart(b []byte) (*Start, error) {
 	s.MaxProcs, s.MaxFiles, s.Listeners = d.u32(), d.u32(), d.u32()
 	s.EntryPoint, s.Program = d.str(), d.str()
 	s.Dirs = d.strs()
+	s.TraceSize, s.TraceMark = d.u64(), d.str()
 	if err := d.done(); err != nil {
 		return nil, err
 	}
