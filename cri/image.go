@@ -26,20 +26,41 @@ func parseAuth(a *runtimev1.AuthConfig) imageservice.Auth {
 	}
 }
 
-// ImageStatus implements ImageService. An unknown image is no error.
+// ImageStatus implements ImageService. An unknown image is no error. Verbose
+// adds, as JSON, "info" with the explanation of the image, and "pull" with the
+// progress of pulls of this name, also of an image that is not here yet.
 func (s *Server) ImageStatus(ctx context.Context, r *runtimev1.ImageStatusRequest) (*runtimev1.ImageStatusResponse, error) {
-	image, err := s.Images.Status(ctx, r.GetImage().GetImage())
-	if errors.Is(err, imgerr.ErrNotFound) {
-		return &runtimev1.ImageStatusResponse{}, nil
-	}
-	if err != nil {
+	name := r.GetImage().GetImage()
+	image, err := s.Images.Status(ctx, name)
+	if err != nil && !errors.Is(err, imgerr.ErrNotFound) {
 		return nil, err
 	}
-	resp := &runtimev1.ImageStatusResponse{Image: showImage(image)}
-	if r.Verbose {
-		resp.Info, err = jsonValues(map[string]any{"info": image})
+	resp := &runtimev1.ImageStatusResponse{}
+	if err == nil {
+		resp.Image = showImage(image)
 	}
-	return resp, err
+	if r.Verbose {
+		resp.Info, err = s.explainImage(ctx, name, image)
+		return resp, err
+	}
+	return resp, nil
+}
+
+func (s *Server) explainImage(ctx context.Context, name string, image *imageservice.Image) (map[string]string, error) {
+	info := map[string]any{}
+	if pulls := s.Images.Progress(name); len(pulls) > 0 {
+		info["pull"] = pulls
+	}
+	if image != nil {
+		e, err := s.Images.Explain(ctx, image.ID)
+		if err != nil && !errors.Is(err, imgerr.ErrNotFound) { // removed meanwhile
+			return nil, err
+		}
+		if err == nil {
+			info["info"] = e
+		}
+	}
+	return jsonValues(info)
 }
 
 // ListImages implements ImageService.

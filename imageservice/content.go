@@ -40,7 +40,7 @@ func (p *pull) fetchBlob(ctx context.Context, d format.Descriptor) error {
 		return nil
 	}
 	return p.retryHosts(d.Digest, func() error {
-		r, err := p.session.Blob(ctx, d.Digest, d.Size)
+		r, err := p.download(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -65,6 +65,7 @@ func (p *pull) rootfs(ctx context.Context, shape format.Shape) error {
 			keys[i] = layerKey(diffs[i])
 		}
 		p.pin("layer/" + keys[i])
+		p.prog.want(p.doc.Layers[n])
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
@@ -114,6 +115,7 @@ func (p *pull) layer(ctx context.Context, key, diff string, d format.Descriptor)
 		return err
 	}
 	p.s.remember(key, info)
+	p.prog.have(d.Digest)
 	return nil
 }
 
@@ -150,7 +152,16 @@ func (p *pull) source(ctx context.Context, d format.Descriptor) (io.ReadCloser, 
 	if p.s.store.hasBlob(d.Digest, d.Size) {
 		return p.s.store.openBlob(d.Digest)
 	}
-	return p.session.Blob(ctx, d.Digest, d.Size)
+	return p.download(ctx, d)
+}
+
+// download opens a blob at the registry; what is read of it is counted.
+func (p *pull) download(ctx context.Context, d format.Descriptor) (io.ReadCloser, error) {
+	r, err := p.session.Blob(ctx, d.Digest, d.Size)
+	if err != nil {
+		return nil, err
+	}
+	return p.s.progress.count(d.Digest, r), nil
 }
 
 // artifact keeps the module and shows it in a root filesystem of its own.

@@ -3,18 +3,24 @@ package imageservice
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
 )
 
 // Explanation tells all about an image that helps to understand why it runs or
-// does not.
+// does not. As JSON it is what ImageStatus shows when it is verbose: fields are
+// added, never changed.
 type Explanation struct {
-	Image    *Image
-	Module   *codecache.Report // nil when there is no program file
-	Code     []codecache.Tier  // what is compiled, the best first
-	WouldRun bool
-	Why      string // why not
+	Image *Image `json:"image"`
+	// FormatText says in words what the format is.
+	FormatText string            `json:"formatText"`
+	Module     *codecache.Report `json:"module,omitempty"` // nil when there is no program file
+	Code       []codecache.Tier  `json:"code,omitempty"`   // what is compiled or being compiled, the best first
+	WouldRun   bool              `json:"wouldRun"`
+	Why        string            `json:"why,omitempty"` // why not
+	// HeldBy are the containers that keep the image's content.
+	HeldBy []string `json:"heldBy,omitempty"`
 }
 
 // Explain looks at an image anew, with the engine as it is now. The kind is
@@ -24,7 +30,10 @@ func (s *Service) Explain(ctx context.Context, ref string) (*Explanation, error)
 	if err != nil {
 		return nil, err
 	}
-	e := &Explanation{Image: img, Why: img.Program.Reason}
+	e := &Explanation{Image: img, FormatText: img.Format.Describe(), Why: img.Program.Reason, HeldBy: s.holdersOf(img.ID)}
+	if img.Program.State == ProgramNotCompiled {
+		e.Why = "no compiler is configured"
+	}
 	if s.cfg.Code == nil || img.Program.Path == "" {
 		return e, nil
 	}
@@ -51,4 +60,18 @@ func (s *Service) explainModule(e *Explanation, f *os.File) error {
 	}
 	e.WouldRun = e.Image.Program.State == ProgramReady
 	return nil
+}
+
+// holdersOf lists who holds an image, sorted.
+func (s *Service) holdersOf(id string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []string
+	for holder, ids := range s.holders {
+		if ids[id] {
+			list = append(list, holder)
+		}
+	}
+	slices.Sort(list)
+	return list
 }

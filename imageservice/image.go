@@ -10,44 +10,44 @@ import (
 // Image is a snapshot of one image. It is never changed after it was handed
 // out and is shared: treat it as read-only.
 type Image struct {
-	ID          string   // sha256:HEX
-	RepoTags    []string // sorted
-	RepoDigests []string // sorted; digests of what was asked for, not of the platform's manifest
-	Manifest    string   // digest of the platform's manifest
-	Size        int64    // bytes on disk of its layers and blobs
-	UID         *int64   // when the configuration names a number
-	Username    string   // when it names a name
-	Pinned      bool
-	PulledAt    time.Time
+	ID          string    `json:"id"`                    // sha256:HEX
+	RepoTags    []string  `json:"repoTags,omitempty"`    // sorted
+	RepoDigests []string  `json:"repoDigests,omitempty"` // sorted; digests of what was asked for, not of the platform's manifest
+	Manifest    string    `json:"manifest"`              // digest of the platform's manifest
+	Size        int64     `json:"size"`                  // bytes on disk of its layers and blobs
+	UID         *int64    `json:"uid,omitempty"`         // when the configuration names a number
+	Username    string    `json:"username,omitempty"`    // when it names a name
+	Pinned      bool      `json:"pinned"`
+	PulledAt    time.Time `json:"pulledAt"`
 
-	Format         format.Kind
-	Platform       format.Platform // as the configuration says, or the index
-	PlatformReason string          // why it was chosen
-	Config         RunConfig
-	Annotations    map[string]string // of the manifest
+	Format         format.Kind       `json:"format"`
+	Platform       format.Platform   `json:"platform"`       // as the configuration says, or the index
+	PlatformReason string            `json:"platformReason"` // why it was chosen
+	Config         RunConfig         `json:"config"`
+	Annotations    map[string]string `json:"annotations,omitempty"` // of the manifest
 
 	// Layers are the directories to stack under a container, lowest first.
 	// They are read-only by convention and stay as long as somebody holds the
 	// image.
-	Layers []string
+	Layers []string `json:"layers,omitempty"`
 	// Artifact says that the image carries a bare module, which appears as
 	// Module in a root filesystem that holds nothing else.
-	Artifact bool
-	Module   string // path in the root filesystem, of artifacts
+	Artifact bool   `json:"artifact"`
+	Module   string `json:"module,omitempty"` // path in the root filesystem, of artifacts
 	// Function is what follows "#" in an entrypoint of the form file#function.
-	Function string
-	Program  Program
+	Function string  `json:"function,omitempty"`
+	Program  Program `json:"program"`
 }
 
 // RunConfig is how the image wants to be run.
 type RunConfig struct {
-	Entrypoint []string
-	Cmd        []string
-	Env        []string
-	WorkingDir string
-	User       string // user[:group]
-	StopSignal string
-	Labels     map[string]string
+	Entrypoint []string          `json:"entrypoint,omitempty"`
+	Cmd        []string          `json:"cmd,omitempty"`
+	Env        []string          `json:"env,omitempty"`
+	WorkingDir string            `json:"workingDir,omitempty"`
+	User       string            `json:"user,omitempty"` // user[:group]
+	StopSignal string            `json:"stopSignal,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
 }
 
 // ProgramState says what became of the image's program at pull.

@@ -132,6 +132,7 @@ func (p *pull) compile(ctx context.Context, f *os.File, real string) error {
 	// Marked before it is made: a sweep in between would delete it.
 	p.pin("code/" + report.Module)
 	codes.Own(report.Module)
+	p.prog.compiling(report.Module)
 	code, err := codes.Code(ctx, f)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

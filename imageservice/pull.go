@@ -77,6 +77,7 @@ type pull struct {
 	ref     Reference
 	session *registry.Session
 	pins    []string
+	prog    *progress
 
 	top      *registry.Manifest // what the name means
 	manifest *registry.Manifest // the platform's
@@ -89,7 +90,8 @@ func (s *Service) pull(ctx context.Context, ref Reference, auth Auth) (*Image, e
 	if err != nil {
 		return nil, err
 	}
-	p := &pull{s: s, ref: ref, session: session, rec: &record{Version: recordVersion}}
+	p := &pull{s: s, ref: ref, session: session, rec: &record{Version: recordVersion}, prog: s.progress.begin(ref.String())}
+	defer p.prog.end()
 	defer func() { s.unpin(p.pins) }()
 	if err := p.resolve(ctx); err != nil {
 		return nil, err
@@ -172,6 +174,7 @@ func (p *pull) present() *record {
 
 // fetch brings all content here and fills the record.
 func (p *pull) fetch(ctx context.Context) error {
+	p.prog.enter(PullDownloading)
 	if p.doc.Config.Size > registry.MaxManifest {
 		return &imgerr.Error{Kind: imgerr.ErrLimit, Text: fmt.Sprintf("configuration of %d bytes, at most %d are allowed", p.doc.Config.Size, registry.MaxManifest)}
 	}
@@ -238,9 +241,13 @@ func (p *pull) blob(ctx context.Context, d format.Descriptor) error {
 
 // join fetches a blob unless another pull does.
 func (p *pull) join(ctx context.Context, d format.Descriptor) error {
+	p.prog.want(d)
 	_, err := shared(ctx, &p.s.blobs, d.Digest, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, p.fetchBlob(ctx, d)
 	})
+	if err == nil {
+		p.prog.have(d.Digest)
+	}
 	return err
 }
 
@@ -347,6 +354,7 @@ func (p *pull) sniffBlob(digest string) (format.Kind, error) {
 func (p *pull) allBlobs(ctx context.Context) error {
 	for _, l := range p.doc.Layers { // registers them in order; addBlob is not for goroutines
 		p.addBlob(l)
+		p.prog.want(l)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, l := range p.doc.Layers {

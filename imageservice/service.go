@@ -34,7 +34,7 @@ type Codes interface {
 	// OwnOnly replaces all marks, and deletes the code of modules that had
 	// one until now.
 	OwnOnly(digests map[string]bool)
-	// Tiers lists the code that there is for a module.
+	// Tiers lists the code that there is, and that is being made, of a module.
 	Tiers(digest string) []codecache.Tier
 	// Usage measures the disk space in use.
 	Usage() (bytes, inodes int64)
@@ -73,6 +73,8 @@ type Service struct {
 	pulls  flight.Group[*Image]
 	layers flight.Group[*layerInfo]
 	blobs  flight.Group[struct{}]
+
+	progress progressTable // of pulls, for those who look; its lock is a leaf
 
 	collecting sync.Mutex
 

@@ -1,7 +1,8 @@
 // Command cri-wasmer is the daemon of cri-wasmer and its operator's tool.
 //
-// Its subcommands: serve runs the daemon, kubelet-flags prints what a kubelet must
-// be told, config explains the configuration, version tells the build.
+// Its subcommands: serve runs the daemon; pull, images, inspect and rmi ask it
+// about images; kubelet-flags prints what a kubelet must be told; config explains
+// the configuration; version tells the build.
 package main
 
 import (
@@ -37,6 +38,8 @@ It needs no configuration; "cri-wasmer config default" shows what could be set.`
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), kubeletFlagsCommand(), configCommand(), versionCommand())
+	root.AddCommand(
+		serveCommand(), pullCommand(), imagesCommand(), inspectCommand(), rmiCommand(), kubeletFlagsCommand(), configCommand(), versionCommand(),
+	)
 	return root
 }

@@ -44,6 +44,13 @@ func (c *Cache) build(ctx context.Context, module *os.File, size int64) (string,
 
 // compile runs one compilation and stores what it made.
 func (c *Cache) compile(ctx context.Context, mem *os.File, digest, compiler string, nice int) error {
+	done := c.activity.begin(digest, compiler)
+	err := c.compileAndStore(ctx, mem, digest, compiler, nice)
+	done(err)
+	return err
+}
+
+func (c *Cache) compileAndStore(ctx context.Context, mem *os.File, digest, compiler string, nice int) error {
 	out, err := os.CreateTemp(c.dir("tmp"), "code-*")
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCompile, err)

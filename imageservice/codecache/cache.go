@@ -64,6 +64,8 @@ type Cache struct {
 	slots   *semaphore.Weighted
 	builds  flight.Group[string]
 
+	activity activity // what compilers do, for those who look
+
 	mu       sync.Mutex
 	hashes   map[identity]string
 	verified map[identity]*workerv1.CodeHeader
@@ -229,6 +231,7 @@ func (c *Cache) built(ctx context.Context, module *os.File, digest string, size 
 	}
 	built, leader, err := c.builds.Do(ctx, digest, func(ctx context.Context) (string, error) {
 		defer own.Close()
+		defer c.activity.expect(digest)()
 		return c.build(ctx, own, size)
 	})
 	if !leader {

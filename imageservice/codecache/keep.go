@@ -187,30 +187,6 @@ func (c *Cache) Usage() (bytes, inodes int64) {
 	return bytes, inodes
 }
 
-// Tier is one piece of code that is on disk.
-type Tier struct {
-	Compiler string
-	Size     int64
-	Took     time.Duration // to compile
-}
-
-// Tiers lists what there is for a module (sha256:HEX), the best first.
-func (c *Cache) Tiers(digest string) []Tier {
-	var list []Tier
-	for _, compiler := range c.compilers() {
-		for _, class := range []string{classImage, classDemand} {
-			code, err := c.openCode(filepath.Join(c.dir(class), c.fileName(digest, compiler)), digest, compiler)
-			if err != nil {
-				continue
-			}
-			list = append(list, Tier{compiler, code.Size, time.Duration(code.Header.CompileTime)})
-			code.Close()
-			break
-		}
-	}
-	return list
-}
-
 // String names the engine for logs.
 func (c *Cache) String() string {
 	return fmt.Sprintf("%s %s (%s)", c.info.Engine, c.info.Version, strings.Join(c.info.Compilers, ", "))

@@ -1,27 +1,52 @@
 package codecache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/internal/wasmfile"
 )
 
 // Report is what the outside of a module says about running it. Immutable.
+// Lists are bounded: the counts tell the truth.
 type Report struct {
-	Module    string // sha256:HEX of the file
-	Size      int64
-	What      string // "a WebAssembly module"
-	ABI       string // "wasi_snapshot_preview1", "WASIX", ...; "none" without imports
-	Imports   []string
-	Unmet     []string // imports that the engine lacks, bounded
-	Exports   []string
-	HasStart  bool // instantiation runs code
-	MemoryMin uint64
-	MemoryMax uint64 // pages; 0 when it has none
-	Proposals []string
+	Module      string   `json:"digest"` // sha256:HEX of the file
+	Size        int64    `json:"size"`
+	What        string   `json:"what"`          // "a WebAssembly module"
+	ABI         string   `json:"abi,omitempty"` // "wasi_snapshot_preview1", "WASIX", ...; "none" without imports
+	Imports     []string `json:"imports,omitempty"`
+	ImportCount int      `json:"importCount"`
+	Unmet       []string `json:"unmet,omitempty"` // imports that the engine lacks
+	UnmetCount  int      `json:"unmetCount"`
+	Exports     []string `json:"exports,omitempty"`
+	ExportCount int      `json:"exportCount"`
+	HasStart    bool     `json:"startFunction"` // instantiation runs code
+	MemoryMin   uint64   `json:"memoryMinPages"`
+	MemoryMax   uint64   `json:"memoryMaxPages,omitempty"` // pages; 0 when it has none
+	Proposals   []string `json:"proposals,omitempty"`      // that the sections betray
+	Toolchain   []string `json:"toolchainFeatures,omitempty"`
+	Producers   []string `json:"producers,omitempty"` // what built it, as it says itself
+}
+
+// Bounds of what a report lists.
+const (
+	maxReported     = 1000 // names of imports or exports
+	maxReportedName = 200  // bytes of one
+)
+
+// shortened bounds a list of names that a module chose.
+func shortened(list []string) []string {
+	list = list[:min(len(list), maxReported)]
+	for i, name := range list {
+		if len(name) > maxReportedName {
+			list[i] = strings.ToValidUTF8(name[:maxReportedName], "") + "..."
+		}
+	}
+	return list
 }
 
 const maxListed = 20 // names in one error text
@@ -106,8 +131,11 @@ func (c *Cache) inspect(module *os.File, digest string, size int64) (*Report, *R
 	}
 	r.describe(f)
 	r.ABI = abiOf(f)
+	r.Producers = wasmfile.Producers(module, f)
 	r.Unmet = c.unmet(f)
-	return r, c.judge(r, f), nil
+	refusal := c.judge(r, f)
+	r.UnmetCount, r.Unmet = len(r.Unmet), shortened(r.Unmet)
+	return r, refusal, nil
 }
 
 func refuseKind(kind wasmfile.Kind, what string) *Refusal {
@@ -129,12 +157,15 @@ func refuseKind(kind wasmfile.Kind, what string) *Refusal {
 }
 
 func (r *Report) describe(f *wasmfile.File) {
-	for _, i := range f.Imports {
+	for _, i := range f.Imports[:min(len(f.Imports), maxReported)] {
 		r.Imports = append(r.Imports, i.Module+"."+i.Name)
 	}
-	for _, e := range f.Exports {
+	for _, e := range f.Exports[:min(len(f.Exports), maxReported)] {
 		r.Exports = append(r.Exports, e.Name)
 	}
+	r.ImportCount, r.Imports = len(f.Imports), shortened(r.Imports)
+	r.ExportCount, r.Exports = len(f.Exports), shortened(r.Exports)
+	r.Toolchain = shortened(slices.Clone(f.Features.Target))
 	r.HasStart = f.HasStart
 	if m, ok := f.Memory(); ok {
 		r.MemoryMin = m.Min
@@ -231,4 +262,17 @@ func refuseLibrary(f *wasmfile.File) *Refusal {
 		return &Refusal{NoStart, "is a library (a WASI reactor: it exports _initialize and no _start)", "build it as a command, with a main function"}
 	}
 	return &Refusal{NoStart, "has no _start function: it is a library, not a program", "build it as a WASI command, with a main function"}
+}
+
+// Examine does what Preflight does, for a file that is in no image and without
+// a cache: of the configuration it needs the worker alone, to ask what it is.
+// Errors are as those of Preflight and about a worker that does not answer.
+func Examine(ctx context.Context, cfg Config, module *os.File) (*Report, error) {
+	info, err := probe(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{cfg: cfg.withDefaults(), keys: map[string][32]byte{}, offered: map[[2]string]map[[2]string]bool{}, hashes: map[identity]string{}, reports: map[string]verdict{}}
+	c.setEngine(info)
+	return c.Preflight(module)
 }

@@ -89,3 +89,19 @@ func TestTheListOfUnmetImportsIsBounded(t *testing.T) {
 		t.Errorf("error of %d bytes: %v", len(fmt.Sprint(err)), err)
 	}
 }
+
+func TestReportsAreBounded(t *testing.T) {
+	var imports []string
+	for i := range 3000 {
+		imports = append(imports, imp("x", fmt.Sprintf("f%d%s", i, strings.Repeat("é", 300)), 0))
+	}
+	r, err := newBench(t).open().Preflight(module(t, program{imports: imports}.String()))
+	if err == nil || r.ImportCount != 3000 || r.UnmetCount != 3000 || len(r.Imports) != 1000 || len(r.Unmet) != 1000 {
+		t.Fatalf("%d imports, %d unmet, lists of %d and %d: %v", r.ImportCount, r.UnmetCount, len(r.Imports), len(r.Unmet), err)
+	}
+	for _, name := range []string{r.Imports[0], r.Unmet[999]} {
+		if len(name) > 210 || !strings.HasSuffix(name, "é...") {
+			t.Errorf("name of %d bytes: %s", len(name), name)
+		}
+	}
+}

@@ -23,6 +23,26 @@ const (
 	Unknown   Kind = "unknown"     // to be decided by the content
 )
 
+var descriptions = map[Kind]string{
+	Rootfs:    "layers of files with a configuration, as a Dockerfile makes them",
+	CNCF:      "CNCF Wasm artifact: the module as the only layer",
+	WasmToOCI: "bare module, as wasm-to-oci pushes it",
+	Krustlet:  "bare module below an empty configuration, as Krustlet wants it",
+	Runwasi:   "image whose layer is a bare module, as runwasi builds it",
+	Module:    "bare module in the layout of wasmCloud 1, solo.io and func-e",
+	Spin:      "Spin application",
+	Webc:      "Wasmer package (webc)",
+	Raw:       "bare module under a media type that says nothing",
+}
+
+// Describe says in words what the format is.
+func (k Kind) Describe() string {
+	if text, ok := descriptions[k]; ok {
+		return text
+	}
+	return "unknown"
+}
+
 // Media types by which formats are told apart.
 const (
 	typeSpinConfig    = "application/vnd.fermyon.spin.application.v1+config"

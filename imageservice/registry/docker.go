@@ -38,3 +38,10 @@ func dockerAuth(file string, h *Host, domain string) (Auth, error) {
 	}
 	return Auth{}, nil
 }
+
+// FromDockerConfig looks the credential of a registry, as image names call it,
+// up in a docker config.json, credential helpers included. A missing file means
+// no credential.
+func FromDockerConfig(file, domain string) (Auth, error) {
+	return dockerAuth(file, &Host{Addr: domain, Origin: true}, domain)
+}

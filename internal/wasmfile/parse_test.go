@@ -189,10 +189,31 @@ func TestParseRealModules(t *testing.T) {
 	}
 }
 
+func TestProducersAreListedOrIgnored(t *testing.T) {
+	good := str("producers") + vec(str("language")+vec(str("C11")+str("")), str("processed-by")+vec(str("clang")+str("18.1.2"), str("lld")+str("18")))
+	for body, want := range map[string]string{
+		good:               "[language C11 clang 18.1.2 lld 18]",
+		good[:len(good)-1]: "[]",
+		str("producers"):   "[]",
+		str("producer"):    "[]",
+		str("producers") + vec(str("sdk")+vec(str(strings.Repeat("x", 300))+str("1"))): "[" + strings.Repeat("x", 200) + "]",
+	} {
+		m := magic + section(0, body)
+		f, err := parse(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(Producers(strings.NewReader(m), f)); got != want {
+			t.Errorf("producers of %q = %s, want %s", body, got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(magic))
 	f.Add([]byte(magic + section(1, vec("\x60\x04\x7f\x7f\x7f\x7f\x01\x7f")) + section(2, vec(str("m")+str("n")+"\x00\x00")) + section(7, vec(str("_start")+"\x00\x00"))))
 	f.Add([]byte(magic + section(5, vec("\x07\x01\x02")) + section(0, str("target_features")+vec("+"+str("simd128")))))
+	f.Add([]byte(magic + section(0, str("producers")+vec(str("language")+vec(str("C")+str("11"))))))
 	f.Add([]byte("\x00asm\x0d\x00\x01\x00"))
 	f.Add([]byte("(module)"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -203,6 +224,11 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("error without a kind: %v", err)
 			}
 			return
+		}
+		for _, p := range Producers(bytes.NewReader(data), m) {
+			if len(p) > maxProducer {
+				t.Fatalf("producer of %d bytes", len(p))
+			}
 		}
 		for _, s := range m.Customs {
 			if s.Offset < 8 || s.Size < 0 || s.Offset+s.Size > int64(len(data)) {
