@@ -116,7 +116,7 @@ unit: $(OUT)/testsum ## Unit tests with the race detector, in random order (UNIT
 	  $(GO) test -json -race -shuffle=on -timeout 20m $$($(GO) list $(UNIT) | grep -v '^$(MODULE)/e2e\(/\|$$\)')
 
 .PHONY: e2e
-e2e: $(OUT)/testsum ## End-to-end tests against the built binaries (needs root; E2E='-run Name')
+e2e: $(OUT)/testsum ## End-to-end tests against the built binaries (needs root; E2E='-run Name', E2E_BODY_MIB=1024)
 	@mkdir -p $(OUT)/test
 	@$(OUT)/testsum run -out $(OUT)/test/e2e.json -- \
 	  $(GO) test -json -count=1 -p 1 -timeout 40m $(E2E) ./e2e/...

@@ -96,14 +96,15 @@ var (
 	shared   *node
 )
 
-// sharedNode is the node of all tests that leave it as they found it.
+// sharedNode is the node of all tests that leave it as they found it. Its pods
+// have addresses of both families.
 func sharedNode(t testing.TB) *node {
 	t.Helper()
 	requireServer(t)
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	if shared == nil {
-		n, err := startNode(t, nodeOptions{})
+		n, err := startNode(t, nodeOptions{flags: map[string]string{"cni-subnets": "10.88.0.0/16,fd00:88::/64"}})
 		if err != nil {
 			t.Fatal(err)
 		}

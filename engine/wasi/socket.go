@@ -44,6 +44,11 @@ const (
 	AICanonname
 	AINumerichost
 	AINumericserv
+	AIV4mapped
+	AIAll
+	AIAddrconfig
+
+	AIFlags = AIAddrconfig<<1 - 1
 )
 
 // AddrInfo is a wish to getaddrinfo, or one of its results.

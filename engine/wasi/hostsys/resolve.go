@@ -3,6 +3,7 @@ package hostsys
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,11 +19,12 @@ const maxResolverFile = 1 << 20
 // GetAddrInfo finds the addresses of a node and a service, by the files of the
 // guest's root filesystem.
 func (s *System) GetAddrInfo(node, service string, hint wasi.AddrInfo) ([]wasi.AddrInfo, wasi.Errno) {
-	if node == "" && service == "" {
+	switch {
+	case node == "" && service == "":
 		return nil, wasi.EAI_NONAME
-	}
-	v4, v6 := hint.Family != wasi.FamilyInet6, hint.Family != wasi.FamilyInet4
-	if hint.Family > wasi.FamilyInet6 {
+	case hint.Flags&^wasi.AIFlags != 0, hint.Flags&wasi.AICanonname != 0 && node == "":
+		return nil, wasi.EAI_BADFLAGS
+	case hint.Family > wasi.FamilyInet6:
 		return nil, wasi.EAI_FAMILY
 	}
 	types, errno := socketTypes(hint)
@@ -33,7 +35,7 @@ func (s *System) GetAddrInfo(node, service string, hint wasi.AddrInfo) ([]wasi.A
 	if errno != 0 {
 		return nil, errno
 	}
-	addrs, errno := s.addresses(node, hint.Flags, v4, v6)
+	addrs, errno := s.inFamily(node, hint)
 	if errno != 0 {
 		return nil, errno
 	}
@@ -67,6 +69,24 @@ func socketTypes(hint wasi.AddrInfo) (list []socketType, errno wasi.Errno) {
 	return list, 0
 }
 
+// inFamily finds addresses of the family that the hint wants. One of IPv4 may
+// be given as one of IPv6.
+func (s *System) inFamily(node string, hint wasi.AddrInfo) ([]netip.Addr, wasi.Errno) {
+	v4, v6 := hint.Family != wasi.FamilyInet6, hint.Family != wasi.FamilyInet4
+	addrs, errno := s.addresses(node, hint.Flags, v4, v6)
+	if v4 || hint.Flags&wasi.AIV4mapped == 0 || (len(addrs) > 0 && hint.Flags&wasi.AIAll == 0) {
+		return addrs, errno
+	}
+	four, errno4 := s.addresses(node, hint.Flags, true, false)
+	for _, a := range four {
+		addrs = append(addrs, netip.AddrFrom16(a.As16()))
+	}
+	if len(addrs) > 0 {
+		return addrs, 0
+	}
+	return nil, errno4
+}
+
 func (s *System) addresses(node string, flags uint16, v4, v6 bool) ([]netip.Addr, wasi.Errno) {
 	if node == "" {
 		return unnamed(flags&wasi.AIPassive != 0, v4, v6), 0
@@ -77,6 +97,8 @@ func (s *System) addresses(node string, flags uint16, v4, v6 bool) ([]netip.Addr
 	r := dns.Resolver{ReadFile: s.readSmall}
 	addrs, err := r.Lookup(node, v4, v6)
 	switch {
+	case err == nil && flags&wasi.AIAddrconfig != 0:
+		return configured(addrs)
 	case err == nil:
 		return reachableFirst(addrs), 0
 	case errors.Is(err, dns.ErrTemporary):
@@ -114,6 +136,15 @@ func reachableFirst(addrs []netip.Addr) []netip.Addr {
 		}
 	}
 	return append(first, last...)
+}
+
+// configured leaves out what has no route.
+func configured(addrs []netip.Addr) ([]netip.Addr, wasi.Errno) {
+	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !routed(a) })
+	if len(addrs) == 0 {
+		return nil, wasi.EAI_NODATA
+	}
+	return addrs, 0
 }
 
 // routed asks the kernel for a route; nothing is sent.

@@ -42,6 +42,9 @@ func sockGetaddrinfo(h *Host, mem []byte, a []uint64) wasi.Errno {
 	if !ok || !ok2 || !m.writable(a[7], 4) {
 		return wasi.EFAULT
 	}
+	if a[6] == 0 { // room for nothing
+		return wasi.EAI_MEMORY
+	}
 	first := uint64(binary.LittleEndian.Uint32(list))
 	found, errno := h.sys.GetAddrInfo(node, service, wasi.AddrInfo{
 		Flags: binary.LittleEndian.Uint16(hint), Family: wasi.AddressFamily(hint[2]), Type: wasi.SocketType(hint[3]), Protocol: hint[4],

@@ -207,7 +207,7 @@ func allNames() []string {
 			list = append(list, name)
 		}
 	}
-	return list
+	return append(list, secondNames[:]...)
 }
 
 // Import is a function that Lookup finds.

@@ -3,6 +3,8 @@ package preview1
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
+	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 )
@@ -13,10 +15,14 @@ import (
 //	v1: an address is 4 or 16 bytes
 //	v2: an address is 128 bytes: the family (u16), and 4, 16 or a NUL-ended path
 //
-// A buffer itself is described by a pointer and a size in memory.
+// A buffer itself is described by a pointer and a size in memory. WasmEdge
+// serves v2 under names of its own too, which end in _v2.
 
 // wasmEdge gives the functions of a name, one for each version.
 func wasmEdge(name string) []function {
+	if first, ok := strings.CutSuffix(name, secondSuffix); ok && slices.Contains(secondNames[:], name) {
+		return second(first)
+	}
 	switch name {
 	case "sock_open":
 		return []function{{params: "iii", call: sockOpen}}
@@ -46,9 +52,25 @@ func wasmEdge(name string) []function {
 	return nil
 }
 
+// second gives the function of v2 alone, which is listed first or is that of
+// preview1.
+func second(name string) []function {
+	if f, ok := functions(name); ok {
+		return []function{f}
+	}
+	return wasmEdge(name)[:1]
+}
+
+const secondSuffix = "_v2"
+
 var wasmEdgeNames = [...]string{
 	"sock_open", "sock_bind", "sock_listen", "sock_accept", "sock_connect", "sock_recv_from", "sock_send_to", "sock_getsockopt",
 	"sock_setsockopt", "sock_getlocaladdr", "sock_getpeeraddr", "sock_getaddrinfo",
+}
+
+var secondNames = [...]string{
+	"sock_open_v2", "sock_bind_v2", "sock_listen_v2", "sock_accept_v2", "sock_connect_v2", "sock_recv_v2", "sock_recv_from_v2",
+	"sock_send_v2", "sock_send_to_v2", "sock_getlocaladdr_v2", "sock_getpeeraddr_v2",
 }
 
 const (

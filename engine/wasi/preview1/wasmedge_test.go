@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
 )
 
 // Places in a guest's memory.
@@ -263,5 +265,63 @@ func TestAddressInfo(t *testing.T) {
 	}
 	if _, errno = ask("", "", 14); errno != wasi.EAI_NONAME {
 		t.Errorf("nothing: %v", errno)
+	}
+	flags, family := hintAt, hintAt+2
+	g.mem[family] = byte(wasi.FamilyInet6)
+	if _, errno = ask("db", "80", 26); errno != wasi.EAI_NODATA && errno != wasi.EAI_NONAME {
+		t.Errorf("an IPv6 address of db: %v", errno)
+	}
+	binary.LittleEndian.PutUint16(g.mem[flags:], wasi.AIV4mapped)
+	n, errno = ask("db", "80", 26)
+	if got := g.mem[item+42 : item+58]; errno != 0 || n != 2 || string(got) != "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a\x01\x02\x03" {
+		t.Errorf("db, mapped: %d results, %v, % x", n, errno, got)
+	}
+	for bad, node := range map[uint16]string{1 << 7: "db", wasi.AICanonname: ""} {
+		binary.LittleEndian.PutUint16(g.mem[flags:], bad)
+		if _, errno = ask(node, "80", 26); errno != wasi.EAI_BADFLAGS {
+			t.Errorf("flags %#x of %q: %v", bad, node, errno)
+		}
+	}
+	binary.LittleEndian.PutUint16(g.mem[flags:], 0)
+	if errno := g.call("sock_getaddrinfo", dataAt, 2, bufAt, 2, hintAt, listAt, 0, outAt); errno != wasi.EAI_MEMORY {
+		t.Errorf("no room: %v", errno)
+	}
+}
+
+// TestSecondNamesOfTheSecondVersion calls v2 by the names that WasmEdge gives
+// it.
+func TestSecondNamesOfTheSecondVersion(t *testing.T) {
+	g := newGuest(t)
+	g.must("sock_open_v2", uint64(wasi.FamilyInet4), uint64(wasi.SocketStream), fdAt)
+	l := uint64(g.u32(fdAt))
+	g.address(128, byte(wasi.FamilyInet4), 0, 127, 0, 0, 1)
+	g.must("sock_bind_v2", l, addrPair, 0)
+	g.must("sock_listen_v2", l, 1)
+	g.must("sock_getlocaladdr_v2", l, addrPair, outAt)
+	port := uint64(g.u32(outAt))
+	g.must("sock_open_v2", uint64(wasi.FamilyInet4), uint64(wasi.SocketStream), fdAt)
+	c := uint64(g.u32(fdAt))
+	g.must("sock_connect_v2", c, addrPair, port)
+	g.must("sock_accept_v2", l, 0, fdAt)
+	s := uint64(g.u32(fdAt))
+	g.iovec(iovAt, dataAt, 5)
+	copy(g.mem[dataAt:], "hello")
+	g.must("sock_send_v2", c, iovAt, 1, 0, outAt)
+	g.iovec(iovAt, bufAt, 5)
+	g.must("sock_recv_v2", s, iovAt, 1, 0, outAt, outAt+4)
+	if got := string(g.mem[bufAt : bufAt+5]); got != "hello" {
+		t.Errorf("received %q", got)
+	}
+	g.must("sock_getpeeraddr_v2", c, addrPair, outAt)
+	if uint64(g.u32(outAt)) != port {
+		t.Errorf("the peer has port %d, want %d", g.u32(outAt), port)
+	}
+	for _, im := range preview1.Imports() {
+		if strings.HasSuffix(im.Name, "_v2") && im.Module != module {
+			t.Errorf("%s.%s is served", im.Module, im.Name)
+		}
+		if im.Name == "sock_accept_v2" && len(im.Params) != 3 {
+			t.Errorf("sock_accept_v2 has %d parameters", len(im.Params))
+		}
 	}
 }

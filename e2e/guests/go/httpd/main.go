@@ -45,8 +45,8 @@ func run(args []string) error {
 	return errors.New("usage: httpd serve [ADDRESS] | get URL | dial NETWORK ADDRESS | echo NETWORK ADDRESS")
 }
 
-// serve answers / with a greeting, /echo with the request's body, /bytes?n=N
-// with N bytes and /exit by ending.
+// serve answers / with a greeting, /echo with the request's body, /count with
+// its length, /bytes?n=N with N bytes and /exit by ending.
 func serve(address string) error {
 	l, err := wasip1.Listen("tcp", address)
 	if err != nil {
@@ -59,6 +59,14 @@ func serve(address string) error {
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).EnableFullDuplex() // else the first write discards what was not yet read
 		io.Copy(w, r.Body)
+	})
+	mux.HandleFunc("/count", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintln(w, n)
 	})
 	mux.HandleFunc("/bytes", func(w http.ResponseWriter, r *http.Request) {
 		n, err := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
