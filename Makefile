@@ -144,6 +144,23 @@ wasi-gostd: ## Tests of Go's standard library as guests (GOSTD='os net'; default
 	@mkdir -p $(OUT) && $(GO) build -o $(OUT)/wasitest ./engine/wasitest
 	@$(OUT)/wasitest gostd $(GOSTD)
 
+# critest starts its parallel processes by a ginkgo, best of the version that is
+# in its go.mod.
+CRITEST        ?=
+CRITEST_ARGS   ?=
+PARALLEL       ?= 1
+GINKGO_VERSION ?= v2.32.0
+GINKGO         ?= $(OUT)/ginkgo/$(GINKGO_VERSION)/ginkgo
+.PHONY: critest
+critest: build guests ## Conformance suite of the CRI (CRITEST=PATH of critest, PARALLEL=4, CRITEST_ARGS='-ginkgo.focus X')
+	@test -n "$(CRITEST)" || { echo "CRITEST=PATH must name a critest binary, of kubernetes-sigs/cri-tools" >&2; exit 2; }
+	@mkdir -p $(OUT) && $(GO) build -o $(OUT)/critest ./e2e/critest
+	@if [ "$(PARALLEL)" -gt 1 ] && [ ! -x "$(GINKGO)" ]; then \
+	  GOBIN="$$(dirname "$(GINKGO)")" $(GO) install github.com/onsi/ginkgo/v2/ginkgo@$(GINKGO_VERSION); \
+	fi
+	@$(OUT)/critest -critest "$(CRITEST)" -server $(BIN)/cri-wasmer -module $(OUT)/guests/toolbox.wasm \
+	  -parallel $(PARALLEL) -ginkgo "$(GINKGO)" -keep $(OUT)/critest-last -- $(CRITEST_ARGS)
+
 BENCH ?= .
 BENCHTIME ?= 1s
 .PHONY: bench

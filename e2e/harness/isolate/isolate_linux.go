@@ -1,4 +1,4 @@
-// Package isolate runs a test binary in namespaces of its own: network, mounts
+// Package isolate runs a test binary in namespaces of its own: network, mounts, IPC
 // and processes. What the tests start cannot outlive them, and the bridges and
 // addresses that they make are nobody else's.
 //
@@ -73,7 +73,7 @@ func runOutside() (int, error) {
 	cmd.Env = append(os.Environ(), stageVariable+"="+stageInit, groupVariable+"="+group)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &unix.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID,
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC,
 		Pdeathsig:  unix.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
