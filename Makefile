@@ -167,6 +167,12 @@ BENCHTIME ?= 1s
 bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(or $(BENCHPKG),./...)
 
+.PHONY: compare
+compare: build guests ## This runtime beside containerd and runc (CRI_PEER=DIR with their binaries; ARGS='-rows regexp -effort 0.5')
+	@test -n "$(CRI_PEER)" || { echo "CRI_PEER=DIR must name a directory with containerd, containerd-shim-runc-v2 and runc" >&2; exit 2; }
+	@mkdir -p $(OUT) && $(GO) build $(BUILDVCS) -o $(OUT)/compare ./e2e/compare
+	@$(OUT)/compare -peer "$(CRI_PEER)" $(ARGS)
+
 FUZZTIME ?= 20s
 .PHONY: fuzz
 fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
