@@ -40,7 +40,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ##@ Build
 
 .PHONY: build
-build: daemon worker cni ## Build the daemon, the worker with its library, and the CNI plugins
+build: daemon worker verifier cni ## Build the daemon, the worker with its library, the verifier, and the CNI plugins
 
 .PHONY: daemon
 daemon: ## Build bin/cri-wasmer: pure Go, no cgo, no engine
@@ -56,6 +56,12 @@ worker: $(LIB)/libwasmer.so ## Build bin/cri-wasmer-worker: the only cgo binary,
 	CGO_LDFLAGS="-O2 -g -L$$p/lib/$(WASMER_PLATFORM) -lwasmer -Wl,-rpath,\$$ORIGIN/../lib" \
 	$(GO) build $(BUILDFLAGS) -tags custom_wasmer_runtime -ldflags '$(LDFLAGS)' \
 	  -o $(BIN)/cri-wasmer-worker ./cmd/cri-wasmer-worker
+
+# A module of its own: what it needs to know signatures stays out of the daemon.
+VERIFIER := cmd/cri-wasmer-verify
+.PHONY: verifier
+verifier: ## Build bin/cri-wasmer-verify, which judges signatures of images
+	cd $(VERIFIER) && CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -ldflags '-s -w' -o $(BIN)/cri-wasmer-verify .
 
 GOARCH := $(shell $(GO) env GOARCH)
 WASMER_PLATFORM := linux-$(if $(filter arm64,$(GOARCH)),aarch64,$(GOARCH))
@@ -114,6 +120,7 @@ unit: $(OUT)/testsum ## Unit tests with the race detector, in random order (UNIT
 	@mkdir -p $(OUT)/test
 	@$(OUT)/testsum run -out $(OUT)/test/unit.json -- \
 	  $(GO) test -json -race -shuffle=on -timeout 20m $$($(GO) list $(UNIT) | grep -v '^$(MODULE)/e2e\(/\|$$\)')
+	@cd $(VERIFIER) && $(OUT)/testsum run -out $(OUT)/test/verifier.json -- $(GO) test -json -shuffle=on ./...
 
 .PHONY: e2e
 e2e: $(OUT)/testsum ## End-to-end tests against the built binaries (needs root; E2E='-run Name', E2E_BODY_MIB=1024)
@@ -130,6 +137,7 @@ lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
 	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l)"; \
 	if [ -n "$$f" ]; then echo "gofmt -w is needed for:" $$f >&2; exit 1; fi
 	$(GO) vet ./...
+	cd $(VERIFIER) && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=0 $(GO) vet ./cmd/cri-wasmer
 
@@ -191,6 +199,7 @@ install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), w
 	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC)/bin/cni $(LIBEXEC)/lib $(DESTDIR)$(UNITDIR)
 	install -m 755 $(BIN)/cri-wasmer $(DESTDIR)$(PREFIX)/bin/cri-wasmer
 	install -m 755 $(BIN)/cri-wasmer-worker $(LIBEXEC)/bin/cri-wasmer-worker
+	install -m 755 $(BIN)/cri-wasmer-verify $(LIBEXEC)/bin/cri-wasmer-verify
 	install -m 755 $(LIB)/libwasmer.so $(LIBEXEC)/lib/libwasmer.so
 	install -m 755 $(addprefix $(BIN)/cni/,$(CNI_PLUGINS)) $(LIBEXEC)/bin/cni/
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' deploy/cri-wasmer.service > $(DESTDIR)$(UNITDIR)/cri-wasmer.service

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/signature"
 )
 
 // Image is a snapshot of one image. It is never changed after it was handed
@@ -37,6 +38,9 @@ type Image struct {
 	// Function is what follows "#" in an entrypoint of the form file#function.
 	Function string  `json:"function,omitempty"`
 	Program  Program `json:"program"`
+	// Signature tells who vouched for the image when it was last pulled; nil
+	// when the policy wanted nothing.
+	Signature *signature.Verdict `json:"signature,omitempty"`
 }
 
 // RunConfig is how the image wants to be run.
@@ -79,7 +83,7 @@ func (r *record) image(s *Service) *Image {
 	img := &Image{
 		ID: r.ID, RepoTags: slices.Clone(r.Tags), RepoDigests: slices.Clone(r.Digests), Manifest: r.Manifest,
 		Size: r.Size, PulledAt: r.PulledAt, Format: r.Kind, Platform: r.Platform, PlatformReason: r.PlatformReason,
-		Annotations: r.Annotations, Artifact: r.Module != "", Module: r.Module, Function: r.Function, Program: r.Program,
+		Annotations: r.Annotations, Artifact: r.Module != "", Module: r.Module, Function: r.Function, Program: r.Program, Signature: r.Verdict,
 		Config: RunConfig{
 			Entrypoint: r.Config.Entrypoint, Cmd: r.Config.Cmd, Env: r.Config.Env, WorkingDir: r.Config.WorkingDir,
 			User: r.Config.User, StopSignal: r.Config.StopSignal, Labels: r.Config.Labels,

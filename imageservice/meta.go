@@ -14,29 +14,31 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/signature"
 )
 
 // record is an image as it is kept on disk. Fields are added, never changed.
 type record struct {
-	Version        int               `json:"version"`
-	ID             string            `json:"id"`
-	Tags           []string          `json:"tags,omitempty"`
-	Digests        []string          `json:"digests,omitempty"`
-	Removed        bool              `json:"removed,omitempty"` // kept for its holders only
-	Manifest       string            `json:"manifest"`
-	PulledAt       time.Time         `json:"pulledAt"`
-	Size           int64             `json:"size"`
-	Kind           format.Kind       `json:"kind"`
-	Platform       format.Platform   `json:"platform"`
-	PlatformReason string            `json:"platformReason,omitempty"`
-	Config         format.Config     `json:"config"`
-	Annotations    map[string]string `json:"annotations,omitempty"`
-	Module         string            `json:"module,omitempty"`
-	Function       string            `json:"function,omitempty"`
-	Layers         []string          `json:"layers,omitempty"` // keys, lowest first
-	Blobs          []blobRef         `json:"blobs,omitempty"`
-	Described      bool              `json:"described,omitempty"` // the configuration lists the layers
-	Program        Program           `json:"program"`
+	Version        int                `json:"version"`
+	ID             string             `json:"id"`
+	Tags           []string           `json:"tags,omitempty"`
+	Digests        []string           `json:"digests,omitempty"`
+	Removed        bool               `json:"removed,omitempty"` // kept for its holders only
+	Manifest       string             `json:"manifest"`
+	PulledAt       time.Time          `json:"pulledAt"`
+	Size           int64              `json:"size"`
+	Kind           format.Kind        `json:"kind"`
+	Platform       format.Platform    `json:"platform"`
+	PlatformReason string             `json:"platformReason,omitempty"`
+	Config         format.Config      `json:"config"`
+	Annotations    map[string]string  `json:"annotations,omitempty"`
+	Module         string             `json:"module,omitempty"`
+	Function       string             `json:"function,omitempty"`
+	Layers         []string           `json:"layers,omitempty"` // keys, lowest first
+	Blobs          []blobRef          `json:"blobs,omitempty"`
+	Described      bool               `json:"described,omitempty"` // the configuration lists the layers
+	Program        Program            `json:"program"`
+	Verdict        *signature.Verdict `json:"verdict,omitempty"` // of the last pull
 }
 
 type blobRef struct {

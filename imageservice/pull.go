@@ -18,6 +18,8 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/registry"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/signature"
+	verifyv1 "github.com/cri-wasmer/cri-wasmer/proto/verify/v1"
 )
 
 // Auth is the credential of one pull. It prints as nothing but its presence.
@@ -82,6 +84,7 @@ type pull struct {
 	top      *registry.Manifest // what the name means
 	manifest *registry.Manifest // the platform's
 	doc      *format.Document
+	verdict  *signature.Verdict // nil: no signature was wanted
 	rec      *record
 }
 
@@ -107,6 +110,20 @@ func (s *Service) pull(ctx context.Context, ref Reference, auth Auth) (*Image, e
 	return p.commit(ctx)
 }
 
+// verify holds what the name means to the policy of signatures, before anything
+// else is fetched. All that follows is named by digests that it lists.
+func (p *pull) verify(ctx context.Context) (err error) {
+	if p.s.signed == nil {
+		return nil
+	}
+	target := verifyv1.Target{MediaType: p.top.MediaType, Digest: p.top.Digest, Size: int64(len(p.top.Data))}
+	p.verdict, err = p.s.signed.Check(ctx, p.session, p.ref.Name(), target)
+	if err == nil && p.verdict != nil {
+		p.s.log.Info("image signature accepted", "ref", p.ref.String(), "digest", target.Digest, "by", p.verdict.By)
+	}
+	return err
+}
+
 func (p *pull) pin(key string) {
 	p.s.pin(key)
 	p.pins = append(p.pins, key)
@@ -119,6 +136,9 @@ func (p *pull) resolve(ctx context.Context) error {
 		return err
 	}
 	p.top = m
+	if err := p.verify(ctx); err != nil {
+		return err
+	}
 	for range maxIndexDepth {
 		doc, err := format.Parse(m.MediaType, m.Data)
 		if err != nil {
@@ -428,6 +448,7 @@ func (p *pull) commit(ctx context.Context) (*Image, error) {
 		other = &c
 	}
 	s.mu.RUnlock()
+	r.Verdict = p.verdict
 	r.Tags, r.Digests, r.Removed = with(r.Tags, tag), with(r.Digests, digest), false
 	put := []*record{r}
 	if other != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/imageservice/flight"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/registry"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/signature"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/unpack"
 )
 
@@ -51,7 +52,8 @@ type Config struct {
 	Limits       unpack.Limits // of one layer
 	Pinned       []string      // names of images that the kubelet must not collect
 	Code         Codes         // nil: nothing is compiled at pull
-	HostArch     string        // GOARCH for which native platforms count; empty means this one
+	Signatures   signature.Config
+	HostArch     string // GOARCH for which native platforms count; empty means this one
 	UserAgent    string
 	Logger       *slog.Logger
 }
@@ -68,7 +70,8 @@ type Service struct {
 	store  *store
 	meta   *meta
 	client *registry.Client
-	pinned map[string]bool // canonical names
+	signed *signature.Verifier // nil without a policy
+	pinned map[string]bool     // canonical names
 
 	pulls  flight.Group[*Image]
 	layers flight.Group[*layerInfo]
@@ -123,10 +126,13 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		}
 		s.pinned[ref.String()] = true
 	}
+	var err error
+	if s.signed, err = signature.New(cfg.Signatures); err != nil {
+		return nil, fmt.Errorf("open image service: %w", err)
+	}
 	if err := os.MkdirAll(cfg.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("open image service: %w", err)
 	}
-	var err error
 	// The metadata is opened first: its lock keeps a second daemon from
 	// emptying the temporary directory of the first.
 	if s.meta, err = openMeta(filepath.Join(cfg.Root, "meta.db")); err != nil {

@@ -19,6 +19,8 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/cri"
 	"github.com/cri-wasmer/cri-wasmer/imageservice"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/signature"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/unpack"
 	"github.com/cri-wasmer/cri-wasmer/internal/config"
 	"github.com/cri-wasmer/cri-wasmer/internal/sdnotify"
 	"github.com/cri-wasmer/cri-wasmer/internal/version"
@@ -95,9 +97,17 @@ func (d *daemon) openImages(ctx context.Context) (err error) {
 		return fmt.Errorf("open code cache: %w", err)
 	}
 	d.onClose(d.code.Close)
+	o := d.options.Image
+	policy := signature.Config{Policy: o.SignaturePolicy}
+	if policy.Policy != "" {
+		if policy.Program, err = d.options.VerifierPath(); err != nil {
+			return err
+		}
+	}
 	d.images, err = imageservice.Open(ctx, imageservice.Config{
-		Root: d.path("images"), CertsDirs: d.options.Image.CertsDirs, MaxDownloads: d.options.Image.MaxDownloads,
-		Code: d.code, UserAgent: "cri-wasmer/" + version.Version(), Logger: d.log,
+		Root: d.path("images"), CertsDirs: o.CertsDirs, DockerConfig: o.DockerConfig, MaxDownloads: o.MaxDownloads, Pinned: o.Pinned,
+		Limits:     unpack.Limits{MaxBytes: o.MaxLayerSize, MaxEntries: o.MaxLayerEntries, MaxRatio: int64(o.MaxLayerRatio)},
+		Signatures: policy, Code: d.code, UserAgent: "cri-wasmer/" + version.Version(), Logger: d.log,
 	})
 	if err != nil {
 		return err

@@ -58,6 +58,41 @@ func (s *Session) Manifest(ctx context.Context, target string) (*Manifest, error
 	return nil, last
 }
 
+// Referrers gives the index of what refers to a digest: by the referrers API,
+// or where the registry lacks that, under the tag that stands in for it. It
+// gives nil when nothing does. Errors are those of Manifest.
+func (s *Session) Referrers(ctx context.Context, digest string) (*Manifest, error) {
+	header := http.Header{"Accept": {TypeOCIIndex}}
+	resp, cn, err := s.do(ctx, CapReferrers, digest, "referrers/"+digest, header)
+	if err == nil {
+		defer resp.Body.Close()
+		return s.readManifest(ctx, cn, resp, "")
+	}
+	if !errors.Is(err, imgerr.ErrNotFound) && !isUnsupported(err) {
+		return nil, fmt.Errorf("referrers of %s: %w", digest, err)
+	}
+	m, err := s.Manifest(ctx, strings.Replace(digest, ":", "-", 1))
+	if errors.Is(err, imgerr.ErrNotFound) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// isUnsupported says whether a registry answered that it does not know the
+// request.
+func isUnsupported(err error) bool {
+	var e *imgerr.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, code := range []string{"status 400:", "status 405:", "status 406:", "status 501:"} {
+		if strings.HasPrefix(e.Text, code) {
+			return true
+		}
+	}
+	return false
+}
+
 // isAbsent says whether err only tells that no host has it.
 func isAbsent(err error) bool {
 	return errors.Is(err, imgerr.ErrUnavailable) || errors.Is(err, imgerr.ErrNotFound)
@@ -69,31 +104,41 @@ func (s *Session) manifestOnce(ctx context.Context, want Capability, target stri
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
+	expect := resp.Header.Get("Docker-Content-Digest")
+	if want == CapPull {
+		expect = target
+	}
+	m, err := s.readManifest(ctx, cn, resp, expect)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil, err
+	}
+	return m, cn, err
+}
+
+// readManifest reads an answer, whose digest must be the expected one if that
+// is known.
+func (s *Session) readManifest(ctx context.Context, cn *conn, resp *http.Response, expect string) (*Manifest, error) {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxManifest+1))
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
-		return nil, cn, s.classify(cn, err).err
+		return nil, s.classify(cn, err).err
 	}
 	if len(data) > MaxManifest {
-		return nil, cn, &imgerr.Error{Kind: imgerr.ErrLimit, Host: cn.host.URL(), Text: fmt.Sprintf("manifest is larger than %d bytes", MaxManifest)}
+		return nil, &imgerr.Error{Kind: imgerr.ErrLimit, Host: cn.host.URL(), Text: fmt.Sprintf("manifest is larger than %d bytes", MaxManifest)}
 	}
 	sum := sha256.Sum256(data)
 	m := &Manifest{Digest: "sha256:" + hex.EncodeToString(sum[:]), Data: data, Host: cn.host.Addr}
 	m.MediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
 	m.MediaType = strings.TrimSpace(m.MediaType)
-	expect := resp.Header.Get("Docker-Content-Digest")
-	if want == CapPull {
-		expect = target
-	}
 	if strings.HasPrefix(expect, "sha256:") && expect != m.Digest {
-		return nil, cn, &imgerr.Error{
+		return nil, &imgerr.Error{
 			Kind: imgerr.ErrDigestMismatch, Host: cn.host.URL(),
 			Text: fmt.Sprintf("manifest has digest %s, not %s", m.Digest, expect), Remedy: "the registry or a proxy before it is damaged or forged",
 		}
 	}
-	return m, cn, nil
+	return m, nil
 }
 
 func (s *Session) isBad(digest string, cn *conn) bool {

@@ -21,8 +21,11 @@ type Capability uint8
 
 // Capabilities of a host. Pushing is accepted in a file and means nothing here.
 const (
-	CapPull    Capability = 1 << iota // content by digest
-	CapResolve                        // tags
+	CapPull      Capability = 1 << iota // content by digest
+	CapResolve                          // tags
+	CapReferrers                        // what refers to a digest, such as signatures
+
+	capAll = CapPull | CapResolve | CapReferrers
 )
 
 // Host is one server to ask for content of a registry.
@@ -132,7 +135,7 @@ func isDir(p string) bool {
 }
 
 func defaultHost(domain string) Host {
-	h := Host{Scheme: "https", Addr: domain, Path: "/v2", Caps: CapPull | CapResolve, Origin: true}
+	h := Host{Scheme: "https", Addr: domain, Path: "/v2", Caps: capAll, Origin: true}
 	if domain == "docker.io" {
 		h.Addr = "registry-1.docker.io"
 	}
@@ -291,7 +294,7 @@ func apiRoot(p string, override bool) string {
 
 func capabilities(names []string) (Capability, error) {
 	if len(names) == 0 {
-		return CapPull | CapResolve, nil
+		return capAll, nil
 	}
 	var c Capability
 	for _, n := range names {
@@ -299,8 +302,10 @@ func capabilities(names []string) (Capability, error) {
 		case "pull":
 			c |= CapPull
 		case "resolve":
-			c |= CapResolve
-		case "push", "referrers":
+			c |= CapResolve | CapReferrers // who is trusted with tags is with these
+		case "referrers":
+			c |= CapReferrers
+		case "push":
 		default:
 			return 0, fmt.Errorf("unknown capability %q", n)
 		}

@@ -45,7 +45,7 @@ unknown_key = 3
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := CapPull | CapResolve
+	all := CapPull | CapResolve | CapReferrers
 	want := []Host{
 		{Scheme: "https", Addr: "zz.example.com", Path: "/v2", Caps: all, CA: []string{"/dir/a.pem", "/b.pem"},
 			Client:  [][2]string{{"/dir/cert.pem", "/dir/key.pem"}, {"/dir/both.pem", "/dir/both.pem"}},

@@ -53,6 +53,15 @@ type Cgroup struct {
 type Image struct {
 	CertsDirs    []string // hosts.toml directories, the first that has a host wins
 	MaxDownloads int      // layers at a time
+
+	DockerConfig    string   // the node's own credentials; empty: none
+	Pinned          []string // that a kubelet must keep
+	SignaturePolicy string   // file; empty: no image needs a signature
+	Verifier        string   // empty: see VerifierPath
+
+	MaxLayerSize    int64 // bytes, unpacked
+	MaxLayerEntries int
+	MaxLayerRatio   int // unpacked to packed
 }
 
 // Compile turns modules into machine code.
@@ -94,19 +103,37 @@ func (o Options) WorkerPath() (string, error) {
 	if o.Worker != "" {
 		return o.Worker, executable(o.Worker)
 	}
-	dirs, err := companionDirs()
-	if err != nil {
-		return "", err
+	path, looked, err := companion("cri-wasmer-worker")
+	if err == nil && path == "" {
+		err = fmt.Errorf("no worker binary at %q: build it with `make worker`, or set the option worker", looked)
 	}
-	var looked []string
+	return path, err
+}
+
+// VerifierPath is the program that judges signatures, found as the worker is.
+func (o Options) VerifierPath() (string, error) {
+	if o.Image.Verifier != "" {
+		return o.Image.Verifier, executable(o.Image.Verifier)
+	}
+	path, looked, err := companion("cri-wasmer-verify")
+	if err == nil && path == "" {
+		err = fmt.Errorf("a signature policy is set, and cri-wasmer-verify is not at %q: build it with `make verifier`, or set the option image.verifier", looked)
+	}
+	return path, err
+}
+
+// companion finds a program that belongs to this one; empty when it is at none
+// of the places.
+func companion(name string) (path string, looked []string, err error) {
+	dirs, err := companionDirs()
 	for _, dir := range dirs {
-		path := filepath.Join(dir, "cri-wasmer-worker")
+		path := filepath.Join(dir, name)
 		if executable(path) == nil {
-			return path, nil
+			return path, nil, nil
 		}
 		looked = append(looked, path)
 	}
-	return "", fmt.Errorf("no worker binary at %q: build it with `make worker`, or set the option worker", looked)
+	return "", looked, err
 }
 
 // PluginDirs lists where CNI plugins are: the configured directories, then those

@@ -199,6 +199,17 @@ func paths(p *[]string, def ...string) value {
 	}
 }
 
+func names(p *[]string) value {
+	return value{
+		kind: "names", form: formList,
+		set: func(items []string) error {
+			*p = append([]string{}, items...)
+			return nil
+		},
+		get: func() []string { return *p },
+	}
+}
+
 func prefixes(p *[]netip.Prefix, def ...string) value {
 	return value{
 		kind: "subnets", form: formList, def: def,

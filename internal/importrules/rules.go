@@ -71,7 +71,7 @@ var owners = map[string][]string{
 	"github.com/wasmerio/wasmer-go/...":          {"engine/wasmer"},
 	"github.com/spf13/cobra/...":                 {"cmd/..."},
 	"github.com/spf13/pflag/...":                 {"internal/config"},
-	"github.com/pelletier/go-toml/v2/...":        {"internal/config", "imageservice/registry"},
+	"github.com/pelletier/go-toml/v2/...":        {"internal/config", "imageservice/registry", "imageservice/signature"},
 	"github.com/prometheus/client_golang/...":    {"cmd/cri-wasmer", "cri/..."},
 	"go.opentelemetry.io/...":                    {"cmd/cri-wasmer", "cri/..."},
 }

@@ -58,6 +58,7 @@ type Artifact struct {
 	Config       Blob
 	Layers       []Blob
 	Annotations  map[string]string
+	Subject      *Artifact // what it refers to
 }
 
 type descriptor struct {
@@ -75,6 +76,7 @@ type manifest struct {
 	Config        *descriptor       `json:"config,omitempty"`
 	Layers        []descriptor      `json:"layers,omitempty"`
 	Manifests     []descriptor      `json:"manifests,omitempty"`
+	Subject       *descriptor       `json:"subject,omitempty"`
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
@@ -87,6 +89,10 @@ func (a Artifact) Manifest() []byte {
 		ArtifactType:  a.ArtifactType,
 		Config:        &config,
 		Annotations:   a.Annotations,
+	}
+	if a.Subject != nil {
+		data := a.Subject.Manifest()
+		m.Subject = &descriptor{MediaType: a.Subject.MediaType, Digest: Digest(data), Size: len(data)}
 	}
 	if a.Bare {
 		m.MediaType = ""

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -45,6 +46,18 @@ func OnBlobs(f Fault) Fault { return onPath("/blobs/sha256:", f) }
 
 // OnManifests applies f to manifests only.
 func OnManifests(f Fault) Fault { return onPath("/manifests/", f) }
+
+// After calls f once, after the first request with part in its path has been
+// answered.
+func After(part string, f func()) Fault {
+	var once sync.Once
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(w, r)
+		if strings.Contains(r.URL.Path, part) {
+			once.Do(f)
+		}
+	}
+}
 
 func onPath(part string, f Fault) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {

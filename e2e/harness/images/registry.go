@@ -47,7 +47,7 @@ func newRegistry(start func(*httptest.Server)) (*Registry, error) {
 		return nil, fmt.Errorf("start registry: %w", err)
 	}
 	silent := log.New(io.Discard, "", 0)
-	r := &Registry{store: registry.New(registry.Logger(silent))}
+	r := &Registry{store: registry.New(registry.Logger(silent), registry.WithReferrersSupport(true))}
 	r.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r, ErrorLog: silent}}
 	start(r.server)
 	return r, nil

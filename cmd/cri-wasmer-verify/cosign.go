@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"github.com/sigstore/sigstore/pkg/signature"
+
+	"github.com/cri-wasmer/cri-wasmer/cmd/cri-wasmer-verify/verifyv1"
+)
+
+// Annotations of cosign's classic signatures.
+const (
+	noteSignature = "dev.cosignproject.cosign/signature"
+	noteBundle    = "dev.sigstore.cosign/bundle"
+)
+
+// payloadType is what a classic payload says that it is.
+const payloadType = "cosign container image signature"
+
+// cosign judges cosign's signatures, classic and as bundles.
+type cosign struct {
+	digest string
+	keys   []trusted
+	log    bool
+}
+
+// trusted is one key with the verifier that believes in it.
+type trusted struct {
+	name     string
+	verifier *verify.Verifier
+}
+
+func newCosign(req *verifyv1.Request) (*cosign, error) {
+	d := req.Demand.Cosign
+	logs, err := logsOf(d.LogKeys)
+	if err != nil {
+		return nil, err
+	}
+	c := &cosign{digest: req.Target.Digest, log: len(logs) > 0}
+	for _, k := range d.Keys {
+		v, err := keyVerifier(k, logs)
+		if err != nil {
+			return nil, err
+		}
+		c.keys = append(c.keys, trusted{k.Name, v})
+	}
+	return c, nil
+}
+
+// logMaterial trusts logs.
+type logMaterial struct {
+	root.BaseTrustedMaterial
+	logs map[string]*root.TransparencyLog
+}
+
+func (m *logMaterial) RekorLogs() map[string]*root.TransparencyLog { return m.logs }
+
+// logsOf names logs as Rekor does: by the sha256 of their key.
+func logsOf(keys []verifyv1.Key) (map[string]*root.TransparencyLog, error) {
+	logs := map[string]*root.TransparencyLog{}
+	for _, k := range keys {
+		pub, err := cryptoutils.UnmarshalPEMToPublicKey(k.PEM)
+		if err != nil {
+			return nil, fmt.Errorf("log key %s: %w", k.Name, err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(pub)
+		if err != nil {
+			return nil, fmt.Errorf("log key %s: %w", k.Name, err)
+		}
+		id := sha256.Sum256(der)
+		logs[hex.EncodeToString(id[:])] = &root.TransparencyLog{
+			BaseURL: "https://rekor.sigstore.dev", ID: id[:], HashFunc: crypto.SHA256, PublicKey: pub, SignatureHashFunc: crypto.SHA256,
+			ValidityPeriodStart: time.Unix(0, 0),
+		}
+	}
+	return logs, nil
+}
+
+func keyVerifier(k verifyv1.Key, logs map[string]*root.TransparencyLog) (*verify.Verifier, error) {
+	pub, err := cryptoutils.UnmarshalPEMToPublicKey(k.PEM)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.Name, err)
+	}
+	v, err := signature.LoadVerifier(pub, crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.Name, err)
+	}
+	key := root.NewExpiringKey(v, time.Time{}, time.Time{})
+	material := root.TrustedMaterialCollection{
+		root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return key, nil }),
+	}
+	options := []verify.VerifierOption{verify.WithNoObserverTimestamps()}
+	if len(logs) > 0 {
+		material = append(material, &logMaterial{logs: logs})
+		options = []verify.VerifierOption{verify.WithTransparencyLog(1), verify.WithNoObserverTimestamps()}
+	}
+	return verify.NewVerifier(material, options...)
+}
+
+// check gives the name of the key that made the signature.
+func (c *cosign) check(s verifyv1.Signature) (string, error) {
+	switch s.Kind {
+	case verifyv1.KindSimple:
+		return c.simple(s)
+	case verifyv1.KindBundle:
+		return c.bundle(s)
+	}
+	return "", fmt.Errorf("a signature of kind %q, not of cosign", s.Kind)
+}
+
+// simple judges a classic signature: first whether the payload is signed, then
+// what it says.
+func (c *cosign) simple(s verifyv1.Signature) (string, error) {
+	b, err := classicBundle(s, c.log)
+	if err != nil {
+		return "", err
+	}
+	by, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifact(bytes.NewReader(s.Payload)) })
+	if err != nil {
+		return "", err
+	}
+	return by, c.says(s.Payload)
+}
+
+// says checks that a payload is about the target.
+func (c *cosign) says(payload []byte) error {
+	var p struct {
+		Critical struct {
+			Image struct {
+				Digest string `json:"docker-manifest-digest"`
+			} `json:"image"`
+			Type string `json:"type"`
+		} `json:"critical"`
+	}
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return fmt.Errorf("its payload does not parse: %w", err)
+	}
+	if p.Critical.Type != payloadType {
+		return fmt.Errorf("its payload is a %q", p.Critical.Type)
+	}
+	if p.Critical.Image.Digest != c.digest {
+		return fmt.Errorf("it is of %q", p.Critical.Image.Digest)
+	}
+	return nil
+}
+
+// bundle judges a Sigstore bundle, which says in itself what it is about.
+func (c *cosign) bundle(s verifyv1.Signature) (string, error) {
+	b := &bundle.Bundle{Bundle: &protobundle.Bundle{}}
+	if err := b.UnmarshalJSON(s.Payload); err != nil {
+		return "", fmt.Errorf("its bundle does not parse: %w", err)
+	}
+	digest, err := hex.DecodeString(strings.TrimPrefix(c.digest, "sha256:"))
+	if err != nil {
+		return "", err
+	}
+	return c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifactDigest("sha256", digest) })
+}
+
+// any gives the first key that accepts the bundle.
+func (c *cosign) any(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOption) (string, error) {
+	var errs []error
+	for _, k := range c.keys {
+		_, err := k.verifier.Verify(b, verify.NewPolicy(artifact(), verify.WithKey()))
+		if err == nil {
+			return k.name, nil
+		}
+		errs = append(errs, fmt.Errorf("key %s: %w", k.name, err))
+	}
+	return "", errors.Join(errs...)
+}
+
+// classicBundle writes a classic signature as a bundle.
+func classicBundle(s verifyv1.Signature, log bool) (*bundle.Bundle, error) {
+	sig, err := base64.StdEncoding.DecodeString(s.Annotations[noteSignature])
+	if err != nil || len(sig) == 0 {
+		return nil, errors.New("it has no annotation with a signature")
+	}
+	sum := sha256.Sum256(s.Payload)
+	pb := &protobundle.Bundle{
+		MediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1",
+		Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
+			MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]},
+			Signature:     sig,
+		}},
+		VerificationMaterial: &protobundle.VerificationMaterial{
+			Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: "key"}},
+		},
+	}
+	if !log {
+		return bundle.NewBundle(pb)
+	}
+	entry, err := logEntry(s.Annotations[noteBundle])
+	if err != nil {
+		return nil, err
+	}
+	pb.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{entry}
+	return bundle.NewBundle(pb)
+}
+
+// logEntry reads the offline bundle of a classic signature: the log's signed
+// promise to enter it.
+func logEntry(note string) (*protorekor.TransparencyLogEntry, error) {
+	if note == "" {
+		return nil, errors.New("it has no annotation with the entry of a log")
+	}
+	var b struct {
+		SignedEntryTimestamp []byte
+		Payload              struct {
+			Body           string `json:"body"`
+			IntegratedTime int64  `json:"integratedTime"`
+			LogIndex       int64  `json:"logIndex"`
+			LogID          string `json:"logID"`
+		}
+	}
+	if err := json.Unmarshal([]byte(note), &b); err != nil {
+		return nil, fmt.Errorf("the entry of a log does not parse: %w", err)
+	}
+	id, err := hex.DecodeString(b.Payload.LogID)
+	if err != nil {
+		return nil, fmt.Errorf("the entry of a log does not parse: %w", err)
+	}
+	body, err := base64.StdEncoding.DecodeString(b.Payload.Body)
+	if err != nil {
+		return nil, fmt.Errorf("the entry of a log does not parse: %w", err)
+	}
+	var kind struct {
+		Kind    string `json:"kind"`
+		Version string `json:"apiVersion"`
+	}
+	if err := json.Unmarshal(body, &kind); err != nil {
+		return nil, fmt.Errorf("the entry of a log does not parse: %w", err)
+	}
+	return &protorekor.TransparencyLogEntry{
+		LogIndex:          b.Payload.LogIndex,
+		LogId:             &protocommon.LogId{KeyId: id},
+		KindVersion:       &protorekor.KindVersion{Kind: kind.Kind, Version: kind.Version},
+		IntegratedTime:    b.Payload.IntegratedTime,
+		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: b.SignedEntryTimestamp},
+		CanonicalizedBody: body,
+	}, nil
+}

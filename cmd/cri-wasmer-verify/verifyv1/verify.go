@@ -1,0 +1,1 @@
+../../../proto/verify/v1/verify.go
