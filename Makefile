@@ -90,6 +90,11 @@ images: guests ## Publish the toolbox and the images of critest: OCI layouts in 
 	  $(if $(filter toolbox,$(IMAGES)),-toolbox) $(if $(IMAGES_INSECURE),-insecure) \
 	  $(if $(IMAGES_PUSH),-push $(IMAGES_PUSH),-layout $(OUT)/images)
 
+KUBERNETES := $(OUT)/kubernetes
+.PHONY: kubernetes
+kubernetes: ## Build the programs of Kubernetes and etcd that tests use (minutes the first time)
+	@$(GO) run $(BUILDVCS) ./e2e/harness/kubebin/build -out $(KUBERNETES)
+
 .PHONY: deps
 deps: ## Install with apt-get what the tests need and is missing (as root), or say what is missing
 	@bash .ci/deps
@@ -104,10 +109,15 @@ run: build ## Build and start the server in the foreground (needs root; flags: m
 demo: deps build guests ## Run a WebAssembly pod from an empty machine and show what happens (needs root)
 	@$(GO) run $(BUILDVCS) ./examples/demo $(ARGS)
 
+.PHONY: cluster
+cluster: deps build guests kubernetes ## A Kubernetes cluster of one node to use with kubectl, until Ctrl-C (needs root)
+	@$(GO) build $(BUILDVCS) -o $(OUT)/cluster ./e2e/cluster/cmd/cluster
+	@$(OUT)/cluster $(ARGS)
+
 ##@ Test
 
 .PHONY: test
-test: deps build guests ## Everything: lint, unit tests, end-to-end tests, skip list, one summary line
+test: deps build guests kubernetes ## Everything: lint, unit tests, end-to-end tests, skip list, one summary line
 	@rm -rf $(OUT)/test && mkdir -p $(OUT)/test
 	@$(MAKE) lint
 	@$(GO) build -o $(OUT)/testsum ./internal/ci/testsum
@@ -127,6 +137,12 @@ e2e: $(OUT)/testsum ## End-to-end tests against the built binaries (needs root; 
 	@mkdir -p $(OUT)/test
 	@$(OUT)/testsum run -out $(OUT)/test/e2e.json -- \
 	  $(GO) test -json -count=1 -p 1 -timeout 40m $(E2E) ./e2e/...
+
+.PHONY: kubelet-e2e
+kubelet-e2e: deps build guests kubernetes $(OUT)/testsum ## All scenarios on a cluster with the real kubelet and kubectl (needs root; E2E='-run ...')
+	@s=0; $(OUT)/testsum run -out $(OUT)/kubelet-e2e.json -- \
+	  $(GO) test -json -count=1 -timeout 40m $(E2E) ./e2e/cluster -all -table $(CURDIR)/docs/kubernetes.md || s=1; \
+	$(OUT)/testsum report -name kubelet-e2e -allow e2e/allowed-skips.txt $(OUT)/kubelet-e2e.json && exit $$s
 
 $(OUT)/testsum: internal/ci/testsum/*.go
 	@mkdir -p $(OUT)

@@ -16,6 +16,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/leak"
 )
 
@@ -49,7 +50,7 @@ func startServer(t *testing.T) (*daemon.Daemon, *images.Registry) {
 			t.Skipf("needs %s: make build", filepath.Base(file))
 		}
 	}
-	hideHostDirs(t)
+	must(t, kubenode.Prepare())
 	dir, err := os.MkdirTemp("/tmp", "cwk")
 	must(t, err)
 	registry, err := images.NewRegistry()

@@ -1,21 +1,20 @@
 package kubelet
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubebin"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 )
 
-// version is that of k8s.io/kubernetes in binary/go.mod.
-const version = "v1.37.2"
-
 func TestMain(m *testing.M) {
-	if isolate.Inside() || os.Geteuid() != 0 {
+	if !isolate.Outside() {
 		os.Exit(isolate.Run(m.Run))
 	}
 	// Outside of the namespaces, where there is a network to fetch modules by.
@@ -23,7 +22,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	restore, err := saveSysctls("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+	restore, err := kubenode.SaveSysctls()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -54,7 +53,8 @@ func serverBinary() string {
 	return filepath.Join(dir, "cri-wasmer")
 }
 
-func kubeletBinary() string { return filepath.Join(repository(), "build", "kubelet") }
+func kubeletBinary() string { return filepath.Join(binaries(), kubebin.Kubelet) }
+func binaries() string      { return filepath.Join(repository(), "build", "kubernetes") }
 func guestDir() string      { return filepath.Join(repository(), "build", "guests") }
 
 // prepare builds what the test runs besides the server.
@@ -63,38 +63,5 @@ func prepare() error {
 	if err != nil {
 		return fmt.Errorf("build guests: %w\n%s", err, out)
 	}
-	if out, err := exec.Command(kubeletBinary(), "--version").Output(); err == nil && strings.TrimSpace(string(out)) == "Kubernetes "+version {
-		return nil
-	}
-	fmt.Fprintf(os.Stderr, "building kubelet %s, which takes some minutes the first time\n", version)
-	const pkg = "k8s.io/component-base/version"
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", kubeletBinary(),
-		"-ldflags", fmt.Sprintf("-s -w -X %s.gitVersion=%s -X %s.gitMajor=1 -X %s.gitMinor=37", pkg, version, pkg, pkg),
-		"k8s.io/kubernetes/cmd/kubelet")
-	build.Dir = "binary"
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build kubelet %s: %w\n%s", version, err, out)
-	}
-	return nil
-}
-
-// saveSysctls remembers settings of the whole machine, for the kubelet sets
-// them, and gives what puts them back.
-func saveSysctls(names ...string) (restore func() error, err error) {
-	saved := map[string][]byte{}
-	for _, name := range names {
-		value, err := os.ReadFile(filepath.Join("/proc/sys", name))
-		if err != nil {
-			return nil, fmt.Errorf("save sysctl: %w", err)
-		}
-		saved[name] = value
-	}
-	return func() error {
-		for name, value := range saved {
-			if err := os.WriteFile(filepath.Join("/proc/sys", name), value, 0o644); err != nil {
-				return fmt.Errorf("restore sysctl: %w", err)
-			}
-		}
-		return nil
-	}, nil
+	return kubebin.Build(context.Background(), repository(), binaries(), os.Stderr, kubebin.Kubelet)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,15 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 )
 
 const (
 	nodeName = "wasm-node"
-	nodeIP   = "10.99.0.1"
 	apiURL   = "https://127.0.0.1:10250"
 )
 
@@ -67,49 +63,22 @@ func startKubelet(t *testing.T, socket string) *kubelet {
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 30 * time.Second},
 	}
 	must(t, os.MkdirAll(k.manifests(), 0o755))
-	makeNodeAddress(t)
-	group := makeGroups(t)
-	config, err := json.Marshal(k.config(socket, group))
+	config, err := json.Marshal(k.config(socket))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644))
 	k.start(t, root)
 	return k
 }
 
-func (k *kubelet) manifests() string { return filepath.Join(k.dir, "manifests") }
+func (k *kubelet) manifests() string { return kubenode.Manifests(k.dir) }
 
-func (k *kubelet) config(socket, group string) map[string]any {
-	return map[string]any{
-		"apiVersion":                     "kubelet.config.k8s.io/v1beta1",
-		"kind":                           "KubeletConfiguration",
-		"address":                        "127.0.0.1",
-		"authentication":                 map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
-		"authorization":                  map[string]any{"mode": "AlwaysAllow"},
-		"containerRuntimeEndpoint":       "unix://" + socket,
-		"staticPodPath":                  k.manifests(),
-		"podLogsDir":                     filepath.Join(k.dir, "logs"),
-		"volumePluginDir":                filepath.Join(k.dir, "plugins"),
-		"resolvConf":                     "",
-		"cgroupRoot":                     "/" + group,
-		"cgroupDriver":                   "cgroupfs",
-		"cgroupsPerQOS":                  true,
-		"enforceNodeAllocatable":         []string{},
-		"failCgroupV1":                   false,
-		"failSwapOn":                     false,
-		"makeIPTablesUtilChains":         false,
-		"localStorageCapacityIsolation":  true,
-		"fileCheckFrequency":             "1s",
-		"imageGCHighThresholdPercent":    100,
-		"imageGCLowThresholdPercent":     99,
-		"evictionHard":                   map[string]string{"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"},
-		"serializeImagePulls":            false,
-		"shutdownGracePeriod":            "0s",
-		"registerNode":                   false,
-		"nodeStatusUpdateFrequency":      "10s",
-		"volumeStatsAggPeriod":           "1h",
-		"syncFrequency":                  "10s",
-		"streamingConnectionIdleTimeout": "10s",
-	}
+func (k *kubelet) config(socket string) map[string]any {
+	return kubenode.Config(socket, k.dir, map[string]any{
+		"address":        "127.0.0.1",
+		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
+		"authorization":  map[string]any{"mode": "AlwaysAllow"},
+		"registerNode":   false,
+	})
 }
 
 func (k *kubelet) start(t *testing.T, root string) {
@@ -123,7 +92,7 @@ func (k *kubelet) start(t *testing.T, root string) {
 		"--root-dir", root,
 		"--cert-dir", filepath.Join(k.dir, "pki"),
 		"--hostname-override", nodeName,
-		"--node-ip", nodeIP)
+		"--node-ip", kubenode.IP)
 	cmd.Stdout, cmd.Stderr = log, log
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
@@ -172,64 +141,6 @@ func tail(path string, lines int) string {
 	}
 	all := strings.Split(strings.TrimSpace(string(data)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// makeNodeAddress gives the namespace an address that is not loopback, on a
-// cable whose both ends are here, and a way out that leads nowhere.
-func makeNodeAddress(t *testing.T) {
-	t.Helper()
-	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "node0"}, PeerName: "node1"}))
-	var node netlink.Link
-	for _, name := range []string{"node1", "node0"} {
-		link, err := netlink.LinkByName(name)
-		must(t, err)
-		must(t, netlink.LinkSetUp(link))
-		node = link
-	}
-	addr, err := netlink.ParseAddr(nodeIP + "/24")
-	must(t, err)
-	must(t, netlink.AddrAdd(node, addr))
-	must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Gw: net.ParseIP("10.99.0.254")}))
-}
-
-// hideHostDirs puts empty file systems over the places outside its root in
-// which the kubelet writes. It must come before the server, whose network keeps
-// its addresses there as well.
-func hideHostDirs(t *testing.T) {
-	t.Helper()
-	for _, dir := range []string{"/var/lib", "/var/log"} {
-		must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
-		t.Cleanup(func() {
-			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-				t.Errorf("unmount %s: %v", dir, err)
-			}
-		})
-	}
-}
-
-// makeGroups makes the control group that the kubelet takes as its root, in all
-// hierarchies, and gives its name.
-func makeGroups(t *testing.T) string {
-	t.Helper()
-	name := filepath.Join(isolate.Group(), "kubelet")
-	roots, err := isolate.CgroupRoots()
-	must(t, err)
-	for _, root := range roots {
-		dir := root
-		for _, part := range strings.Split(name, "/") {
-			parent := dir
-			dir = filepath.Join(dir, part)
-			must(t, os.MkdirAll(dir, 0o755))
-			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-				value, err := os.ReadFile(filepath.Join(parent, file))
-				if err != nil {
-					continue // not that hierarchy
-				}
-				must(t, os.WriteFile(filepath.Join(dir, file), value, 0o644))
-			}
-		}
-	}
-	return name
 }
 
 func (k *kubelet) podName(name string) string { return name + "-" + nodeName }

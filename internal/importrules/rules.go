@@ -45,6 +45,7 @@ var owners = map[string][]string{
 	"k8s.io/cri-streaming/...":                   {"cri/..."},
 	"k8s.io/cri-client/...":                      {"e2e/..."},
 	"k8s.io/client-go/...":                       {"e2e/..."},
+	"k8s.io/api/...":                             {"e2e/..."},
 	"k8s.io/apimachinery/...":                    {"e2e/..."},
 	"k8s.io/streaming/...":                       {"cri/..."},
 	"k8s.io/klog/v2/...":                         {"cri/..."},

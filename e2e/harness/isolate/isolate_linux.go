@@ -44,17 +44,27 @@ func Group() string { return os.Getenv(groupVariable) }
 // Inside says whether the namespaces are there: false without root.
 func Inside() bool { return os.Getenv(stageVariable) == stageInside }
 
+// Outside says whether Run will make the namespaces: this is the process that was
+// started, by root, and not one of those that Run starts.
+func Outside() bool { return os.Getenv(stageVariable) == "" && os.Geteuid() == 0 }
+
 // Run calls main in fresh namespaces and gives its result. Without root it calls
 // main right here; tests then see that Inside is false. It is meant for TestMain
 // and for main functions: the process starts itself again.
 func Run(main func() int) int {
+	return RunTelling(main, func(int) {})
+}
+
+// RunTelling is Run that calls started, outside of the namespaces, with the
+// process that is their init.
+func RunTelling(main func() int, started func(pid int)) int {
 	switch {
 	case os.Getenv(stageVariable) == stageInit:
 		return runInit()
 	case Inside() || os.Geteuid() != 0:
 		return main()
 	}
-	code, err := runOutside()
+	code, err := runOutside(started)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "isolate:", err)
 		return 1
@@ -63,7 +73,7 @@ func Run(main func() int) int {
 }
 
 // runOutside starts the init and waits for it.
-func runOutside() (int, error) {
+func runOutside(started func(pid int)) (int, error) {
 	runtime.LockOSThread() // Pdeathsig watches the thread
 	defer runtime.UnlockOSThread()
 	group := fmt.Sprintf("cri-wasmer-e2e-%d", os.Getpid())
@@ -81,6 +91,7 @@ func runOutside() (int, error) {
 	}
 	stop := forwardSignals(func(s os.Signal) { _ = cmd.Process.Signal(s) })
 	defer stop()
+	started(cmd.Process.Pid)
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

@@ -34,15 +34,15 @@ type totals struct {
 
 // report sums up recorded runs. See the command's documentation for when it
 // fails.
-func report(allowFile string, files []string, w io.Writer) error {
+func report(name, allowFile string, files []string, w io.Writer) error {
 	allowed, err := readAllowed(allowFile)
 	if err != nil {
 		return err
 	}
 	results := make(map[testKey]string)
 	var problems []error
-	for _, name := range files {
-		if err := readRun(name, results); err != nil {
+	for _, file := range files {
+		if err := readRun(file, results); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -56,6 +56,9 @@ func report(allowFile string, files []string, w io.Writer) error {
 	}
 	for _, p := range problems {
 		fmt.Fprintln(w, "problem:", p)
+	}
+	if name != "" {
+		fmt.Fprint(w, name+": ")
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", t.passed, len(t.failed), len(t.skipped))
 	if len(problems) > 0 {

@@ -48,7 +48,7 @@ func TestReport(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var out strings.Builder
-			err := report(write(t, tt.allow), []string{write(t, tt.events...)}, &out)
+			err := report("", write(t, tt.allow), []string{write(t, tt.events...)}, &out)
 			if (err != nil) != tt.wantErr {
 				t.Errorf("report error = %v, want error: %v\n%s", err, tt.wantErr, out.String())
 			}
