@@ -165,7 +165,7 @@ func TestDebuggerSeesItsTarget(t *testing.T) {
 		"cat /proc/1/root/etc/marker":                                                                       "made by the image\n",
 		"cat /proc/1/root/mnt/dir/in.txt":                                                                   "of a volume\n",
 		"cat /etc/marker 2>/dev/null || echo not mine":                                                      "not mine\n",
-		"ls -d /proc/1/root/data; cd /proc/1/root/data && ls -a":                                            "/proc/1/root/data\n.\n..\n",
+		"ls -d /proc/1/root/mnt; cd /proc/1/root/mnt && ls -a":                                              "/proc/1/root/mnt\n.\n..\ndir\n",
 		"echo written > /proc/1/root/data/by-debugger; ls /proc/1/root/data":                                "by-debugger\n",
 		"ls /proc/1/root/../../../bin/top /proc/1/root/bin/tool":                                            "/proc/1/root/../../../bin/top\n/proc/1/root/bin/tool\n",
 		"ln -s ../etc/marker /proc/1/root/data/link; cat /proc/1/root/data/link; rm /proc/1/root/data/link": "made by the image\n",

@@ -9,12 +9,6 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 )
 
-// maxIovs is the number of vectors in one call, IOV_MAX of Linux.
-const maxIovs = 1024
-
-// Iovs gives room for the vectors of one call; it is used again by the next.
-func (s *System) Iovs() *[maxIovs][]byte { return &s.iovs }
-
 // iovecs makes vectors of Linux on the caller's stack.
 func iovecs(dst *[16]unix.Iovec, bufs [][]byte) []unix.Iovec {
 	v := dst[:0]

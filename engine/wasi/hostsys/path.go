@@ -109,7 +109,7 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 		return 0, wasi.ENOTCAPABLE
 	case oflags&(wasi.OflagsCreat|wasi.OflagsDirectory) == wasi.OflagsCreat|wasi.OflagsDirectory:
 		return 0, wasi.EINVAL
-	case s.full():
+	case s.table.Full():
 		return 0, wasi.EMFILE
 	}
 	all := rights == 0
@@ -129,7 +129,7 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 	}
 	n, errno := s.adopt(host, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
 	if errno == 0 {
-		s.table[n].locate(dir, path)
+		s.table.Get(n).locate(dir, path)
 	}
 	return n, errno
 }
@@ -226,7 +226,7 @@ func (s *System) adopt(host int, dir *file, rights, inheriting wasi.Rights, flag
 			f.rights &^= lacking(access & unix.O_ACCMODE)
 		}
 	}
-	n, errno := s.insert(f)
+	n, errno := s.table.Insert(f)
 	if errno != 0 {
 		f.close()
 	}

@@ -13,13 +13,27 @@ import (
 type pollState struct {
 	fds   []unix.PollFd
 	index []int // of the subscription behind each of fds
+
+	events []wasi.Event // those of the call under way, with room for all
 }
 
+func (p *pollState) emit(e wasi.Event) { p.events = append(p.events, e) }
+
 // Poll waits until one subscription is due, and gives the events of all that
-// are to emit. A clock is never due early.
-func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errno {
-	n, bad := s.immediate(subs, emit)
-	if bad > 0 && bad == len(subs) { // as other hosts have it
+// are. A clock is never due early.
+func (s *System) Poll(subs []wasi.Subscription, events []wasi.Event) (int, wasi.Errno) {
+	if len(events) < len(subs) {
+		return 0, wasi.EINVAL
+	}
+	s.poll.events = events[:0]
+	errno := s.wait(subs)
+	n := len(s.poll.events)
+	s.poll.events = nil
+	return n, errno
+}
+
+func (s *System) wait(subs []wasi.Subscription) wasi.Errno {
+	if bad := s.immediate(subs); bad > 0 && bad == len(subs) { // as other hosts have it
 		return wasi.EBADF
 	}
 	var started [len(clocks)]uint64 // what each clock showed
@@ -39,15 +53,15 @@ func (s *System) Poll(subs []wasi.Subscription, emit func(wasi.Event)) wasi.Errn
 		}
 		started[sub.Clock] = t
 	}
-	if n == 0 && !hasClock && len(s.poll.fds) == 0 {
+	if len(s.poll.events) == 0 && !hasClock && len(s.poll.fds) == 0 {
 		return wasi.EINVAL // nothing could ever happen
 	}
-	return s.await(subs, &started, n, emit)
+	return s.await(subs, &started)
 }
 
 // immediate emits what is due without waiting, errors among it, and collects
 // the descriptors that must be polled. bad counts those that are not open.
-func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n, bad int) {
+func (s *System) immediate(subs []wasi.Subscription) (bad int) {
 	s.poll.fds, s.poll.index = s.poll.fds[:0], s.poll.index[:0]
 	for i := range subs {
 		sub := &subs[i]
@@ -57,8 +71,7 @@ func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n, 
 			continue
 		case sub.Type == wasi.EventClock:
 			e.Errno = wasi.EINVAL
-			emit(e)
-			n++
+			s.poll.emit(e)
 			continue
 		}
 		f, errno := s.with(sub.FD, wasi.RightPollFdReadwrite)
@@ -80,10 +93,9 @@ func (s *System) immediate(subs []wasi.Subscription, emit func(wasi.Event)) (n, 
 			s.poll.index = append(s.poll.index, i)
 			continue
 		}
-		emit(e)
-		n++
+		s.poll.emit(e)
 	}
-	return n, bad
+	return bad
 }
 
 // left is how much of a regular file is behind its position.
@@ -115,13 +127,13 @@ func isCPU(sub *wasi.Subscription) bool {
 	return sub.Clock == wasi.ClockProcessCPU || sub.Clock == wasi.ClockThreadCPU
 }
 
-// await polls until a descriptor is ready or the shortest clock is due. emitted
-// events are there already.
-func (s *System) await(subs []wasi.Subscription, started *[len(clocks)]uint64, emitted int, emit func(wasi.Event)) wasi.Errno {
+// await polls until a descriptor is ready or the shortest clock is due. Where
+// there are events already, it looks but does not wait.
+func (s *System) await(subs []wasi.Subscription, started *[len(clocks)]uint64) wasi.Errno {
 	start := s.clock.monotonic()
 	for {
 		wait := uint64(0)
-		if emitted == 0 {
+		if len(s.poll.events) == 0 {
 			wait = s.shortest(subs, s.clock.monotonic()-start)
 		}
 		ready, errno := s.ppoll(wait)
@@ -130,10 +142,10 @@ func (s *System) await(subs []wasi.Subscription, started *[len(clocks)]uint64, e
 		}
 		elapsed := s.clock.monotonic() - start
 		if ready > 0 {
-			emitted += s.emitReady(subs, emit)
+			s.emitReady(subs)
 		}
-		emitted += s.emitClocks(subs, started, elapsed, emit)
-		if emitted > 0 {
+		s.emitClocks(subs, started, elapsed)
+		if len(s.poll.events) > 0 {
 			return 0
 		}
 		// interrupted, or a clock that runs slower than this one
@@ -186,7 +198,7 @@ func (s *System) ppoll(ns uint64) (int, wasi.Errno) {
 	return 0, wasi.ErrnoOf(e)
 }
 
-func (s *System) emitReady(subs []wasi.Subscription, emit func(wasi.Event)) (n int) {
+func (s *System) emitReady(subs []wasi.Subscription) {
 	for i, p := range s.poll.fds {
 		if p.Revents == 0 {
 			continue
@@ -203,10 +215,8 @@ func (s *System) emitReady(subs []wasi.Subscription, emit func(wasi.Event)) (n i
 		case sub.Type == wasi.EventFdRead:
 			e.NBytes = pending(p.Fd)
 		}
-		emit(e)
-		n++
+		s.poll.emit(e)
 	}
-	return n
 }
 
 // pending is how much can be read at once.
@@ -220,16 +230,14 @@ func pending(fd int32) uint64 {
 
 // emitClocks emits the clocks that are due: a relative one by the time that has
 // passed, an absolute one by its clock.
-func (s *System) emitClocks(subs []wasi.Subscription, started *[len(clocks)]uint64, elapsed uint64, emit func(wasi.Event)) (n int) {
+func (s *System) emitClocks(subs []wasi.Subscription, started *[len(clocks)]uint64, elapsed uint64) {
 	for i := range subs {
 		sub := &subs[i]
 		if !isClock(sub) || !s.due(sub, started, elapsed) {
 			continue
 		}
-		emit(wasi.Event{Userdata: sub.Userdata, Type: wasi.EventClock})
-		n++
+		s.poll.emit(wasi.Event{Userdata: sub.Userdata, Type: wasi.EventClock})
 	}
-	return n
 }
 
 func (s *System) due(sub *wasi.Subscription, started *[len(clocks)]uint64, elapsed uint64) bool {

@@ -26,9 +26,8 @@ const (
 	cookieBias   = 1
 )
 
-// FdReaddir gives the entries from a cookie on to yield, until it returns
-// false.
-func (s *System) FdReaddir(fd uint32, cookie uint64, yield func(wasi.Dirent) bool) wasi.Errno {
+// FdReaddir gives the entries from a cookie on.
+func (s *System) FdReaddir(fd uint32, cookie uint64, to wasi.DirentTaker) wasi.Errno {
 	f, errno := s.get(fd)
 	switch {
 	case errno != 0:
@@ -44,7 +43,7 @@ func (s *System) FdReaddir(fd uint32, cookie uint64, yield func(wasi.Dirent) boo
 	if end, errno := s.listing.seek(f, cookie); end || errno != 0 {
 		return errno
 	}
-	return s.listing.each(f.fd, yield)
+	return s.listing.each(f.fd, to)
 }
 
 // seek makes the next entry the one behind the cookie. What was read ahead is
@@ -73,7 +72,7 @@ func (l *listing) seek(f *file, cookie uint64) (end bool, errno wasi.Errno) {
 	return false, wasi.ErrnoOf(err)
 }
 
-func (l *listing) each(fd int, yield func(wasi.Dirent) bool) wasi.Errno {
+func (l *listing) each(fd int, to wasi.DirentTaker) wasi.Errno {
 	for {
 		if len(l.rest) == 0 {
 			n, err := unix.Getdents(fd, l.buf)
@@ -86,7 +85,7 @@ func (l *listing) each(fd int, yield func(wasi.Dirent) bool) wasi.Errno {
 		d, size := parseDirent(l.rest)
 		l.lastRest, l.lastAt = l.rest, l.at
 		l.rest, l.at = l.rest[size:], d.Next
-		if !yield(d) {
+		if !to.Take(d) {
 			return 0
 		}
 	}

@@ -35,7 +35,7 @@ func (s *System) SockAccept(fd uint32, flags wasi.Fdflags) (uint32, wasi.Errno) 
 		return 0, errno
 	case flags&^wasi.FdflagsNonblock != 0:
 		return 0, wasi.EINVAL
-	case s.full():
+	case s.table.Full():
 		return 0, wasi.EMFILE
 	}
 	linux := unix.SOCK_CLOEXEC
@@ -52,7 +52,7 @@ func (s *System) SockAccept(fd uint32, flags wasi.Fdflags) (uint32, wasi.Errno) 
 		}
 		n, errno := s.insertSocket(conn, flags)
 		if errno == 0 {
-			s.table[n].local = f.local
+			s.table.Get(n).local = f.local
 		}
 		return n, errno
 	}
@@ -60,7 +60,7 @@ func (s *System) SockAccept(fd uint32, flags wasi.Fdflags) (uint32, wasi.Errno) 
 
 func (s *System) insertSocket(fd int, flags wasi.Fdflags) (uint32, wasi.Errno) {
 	f := &file{fd: fd, kind: socketKind(fd), flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket}
-	n, errno := s.insert(f)
+	n, errno := s.table.Insert(f)
 	if errno != 0 {
 		f.close()
 	}

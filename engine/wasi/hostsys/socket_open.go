@@ -17,7 +17,7 @@ func (s *System) SockOpen(family wasi.AddressFamily, kind wasi.SocketType) (uint
 		return 0, wasi.EAFNOSUPPORT
 	case int(kind) >= len(types) || types[kind] == 0:
 		return 0, wasi.EINVAL
-	case s.full():
+	case s.table.Full():
 		return 0, wasi.EMFILE
 	}
 	fd, err := unix.Socket(families[family], types[kind]|unix.SOCK_CLOEXEC, 0)
@@ -119,8 +119,8 @@ func (s *System) pathSockets(path string) (*file, wasi.Errno) {
 
 // rootDir is the preopened root filesystem, nil when the guest has closed it.
 func (s *System) rootDir() *file {
-	for _, f := range s.table {
-		if f != nil && f.isPreopen && f.isRoot && f.preopen == "/" {
+	for _, f := range s.table.All {
+		if f.isPreopen && f.isRoot && f.preopen == "/" {
 			return f
 		}
 	}

@@ -9,6 +9,7 @@ package hostsys
 
 import (
 	"fmt"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -49,18 +50,22 @@ type Config struct {
 
 // System is a guest's view of the host.
 type System struct {
-	Args, Env [][]byte
+	args, env [][]byte
 
-	table   []*file // by descriptor; nil where closed
-	lowest  int     // no descriptor below it is free
-	open    int
-	max     int
+	table   wasi.Table[file]
 	poll    pollState
-	iovs    [maxIovs][]byte // of the vector call under way
-	listing listing         // of the fd_readdir under way
-	message message         // of the recvmsg or sendmsg under way
+	listing listing // of the fd_readdir under way
+	message message // of the recvmsg or sendmsg under way
 	clock   vdsoClock
 }
+
+var _ wasi.System = (*System)(nil)
+
+// Args implements wasi.System.
+func (s *System) Args() [][]byte { return s.args }
+
+// Env implements wasi.System.
+func (s *System) Env() [][]byte { return s.env }
 
 // file is an open descriptor.
 type file struct {
@@ -85,19 +90,17 @@ type file struct {
 
 // New takes ownership of the descriptors of preopens and listeners.
 func New(c Config) (*System, error) {
-	s := &System{Args: c.Args, Env: c.Env, max: c.MaxFiles, clock: newVDSOClock()}
-	if s.max <= 0 {
-		s.max = DefaultMaxFiles
-	}
+	s := &System{args: c.Args, env: c.Env, clock: newVDSOClock()}
+	s.table.Limit(math.MaxInt) // what a guest starts with is not bounded
 	streams := []struct {
 		Stream
 		rights wasi.Rights
 	}{{c.Stdin, wasi.RightFdRead}, {c.Stdout, wasi.RightFdWrite}, {c.Stderr, wasi.RightFdWrite}}
 	for _, st := range streams {
-		s.table = append(s.table, newStream(st.Stream, st.rights))
+		s.table.Insert(newStream(st.Stream, st.rights))
 	}
 	for _, p := range c.Preopens {
-		s.table = append(s.table, &file{
+		s.table.Insert(&file{
 			fd: p.FD, kind: wasi.FiletypeDirectory, rights: wasi.RightsDirectory, inheriting: wasi.RightsDirectory | wasi.RightsFile,
 			preopen: p.Name, isPreopen: true, isRoot: p.IsRoot, readonly: p.Readonly,
 		})
@@ -111,9 +114,12 @@ func New(c Config) (*System, error) {
 		if linux, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && linux&unix.O_NONBLOCK != 0 {
 			flags = wasi.FdflagsNonblock
 		}
-		s.table = append(s.table, &file{fd: fd, kind: kind, flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket})
+		s.table.Insert(&file{fd: fd, kind: kind, flags: flags, rights: wasi.RightsSocket, inheriting: wasi.RightsSocket})
 	}
-	s.open = len(s.table)
+	if c.MaxFiles <= 0 {
+		c.MaxFiles = DefaultMaxFiles
+	}
+	s.table.Limit(c.MaxFiles)
 	return s, nil
 }
 
@@ -172,10 +178,10 @@ func filetype(mode uint32) wasi.Filetype {
 
 // get finds a descriptor.
 func (s *System) get(fd uint32) (*file, wasi.Errno) {
-	if uint64(fd) >= uint64(len(s.table)) || s.table[fd] == nil {
-		return nil, wasi.EBADF
+	if f := s.table.Get(fd); f != nil {
+		return f, 0
 	}
-	return s.table[fd], 0
+	return nil, wasi.EBADF
 }
 
 // with finds a descriptor that holds a right.
@@ -190,39 +196,13 @@ func (s *System) with(fd uint32, right wasi.Rights) (*file, wasi.Errno) {
 	return f, 0
 }
 
-// insert gives a file the lowest free number.
-func (s *System) insert(f *file) (uint32, wasi.Errno) {
-	if s.open >= s.max {
-		return 0, wasi.EMFILE
-	}
-	s.open++
-	for ; s.lowest < len(s.table); s.lowest++ {
-		if s.table[s.lowest] == nil {
-			s.table[s.lowest] = f
-			return uint32(s.lowest), 0
-		}
-	}
-	s.table = append(s.table, f)
-	return uint32(len(s.table) - 1), 0
-}
-
-// remove frees a number.
-func (s *System) remove(fd uint32) {
-	s.table[fd] = nil
-	s.open--
-	s.lowest = min(s.lowest, int(fd))
-}
-
-// full says whether another descriptor can be opened, before the host is asked.
-func (s *System) full() bool { return s.open >= s.max }
-
 // FdClose closes a descriptor; preopens and streams too.
 func (s *System) FdClose(fd uint32) wasi.Errno {
 	f, errno := s.get(fd)
 	if errno != 0 {
 		return errno
 	}
-	s.remove(fd)
+	s.table.Remove(fd)
 	return f.close()
 }
 
@@ -252,20 +232,12 @@ func plug(fd int) wasi.Errno {
 
 // FdRenumber moves a descriptor onto another one, which is closed.
 func (s *System) FdRenumber(from, to uint32) wasi.Errno {
-	f, errno := s.get(from)
-	if errno != 0 {
-		return errno
+	if s.table.Get(from) == nil || s.table.Get(to) == nil {
+		return wasi.EBADF
 	}
-	old, errno := s.get(to)
-	if errno != 0 {
-		return errno
+	if from != to {
+		s.table.Renumber(from, to).close() // as dup2 does, its error is lost
 	}
-	if from == to {
-		return 0
-	}
-	s.table[to] = f
-	s.remove(from)
-	old.close() // as dup2 does, its error is lost
 	return 0
 }
 

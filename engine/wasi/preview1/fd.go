@@ -207,19 +207,30 @@ func fdReaddir(h *Host, mem []byte, a []uint64) wasi.Errno {
 	if !ok || !memory(mem).writable(a[4], 4) {
 		return wasi.EFAULT
 	}
-	used := 0
-	errno := h.sys.FdReaddir(uint32(a[0]), a[3], func(d wasi.Dirent) bool {
-		var head [direntSize]byte
-		binary.LittleEndian.PutUint64(head[0:], d.Next)
-		binary.LittleEndian.PutUint64(head[8:], d.Ino)
-		binary.LittleEndian.PutUint32(head[16:], uint32(len(d.Name)))
-		head[20] = byte(d.Type)
-		used += copy(buf[used:], head[:])
-		used += copy(buf[used:], d.Name)
-		return used < len(buf)
-	})
+	h.dirents = dirents{buf: buf}
+	errno := h.sys.FdReaddir(uint32(a[0]), a[3], &h.dirents)
+	used := h.dirents.used
+	h.dirents.buf = nil
 	if errno != 0 {
 		return errno
 	}
 	return memory(mem).putU32(a[4], uint32(used))
+}
+
+// dirents lays the entries of a directory out in a guest's buffer.
+type dirents struct {
+	buf  []byte
+	used int
+}
+
+// Take implements wasi.DirentTaker.
+func (l *dirents) Take(d wasi.Dirent) bool {
+	var head [direntSize]byte
+	binary.LittleEndian.PutUint64(head[0:], d.Next)
+	binary.LittleEndian.PutUint64(head[8:], d.Ino)
+	binary.LittleEndian.PutUint32(head[16:], uint32(len(d.Name)))
+	head[20] = byte(d.Type)
+	l.used += copy(l.buf[l.used:], head[:])
+	l.used += copy(l.buf[l.used:], d.Name)
+	return l.used < len(l.buf)
 }

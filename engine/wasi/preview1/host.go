@@ -10,19 +10,24 @@ import (
 	"encoding/binary"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
-	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 )
 
 // Host serves one guest. Not safe for concurrent use.
 type Host struct {
-	sys    *hostsys.System
+	sys    wasi.System
 	exited bool
 	code   uint32
-	subs   []wasi.Subscription // of poll_oneoff, used again
+
+	// Room for the call under way, used again by the next: what is passed
+	// through an interface would be allocated for each call.
+	vectors [wasi.MaxIovs][]byte
+	subs    []wasi.Subscription
+	events  []wasi.Event
+	dirents dirents
 }
 
 // NewHost serves a guest on a System.
-func NewHost(sys *hostsys.System) *Host { return &Host{sys: sys} }
+func NewHost(sys wasi.System) *Host { return &Host{sys: sys} }
 
 // Exited gives the code that the guest passed to proc_exit; ok is false when
 // it did not.
@@ -82,9 +87,9 @@ func (m memory) writable(ptr, n uint64) bool {
 	return ok
 }
 
-// iovs reads a list of vectors into the System's room for them.
+// iovs reads a list of vectors into the room for them.
 func (h *Host) iovs(m memory, ptr, n uint64) ([][]byte, wasi.Errno) {
-	room := h.sys.Iovs()
+	room := &h.vectors
 	if n > uint64(len(room)) {
 		return nil, wasi.EINVAL
 	}

@@ -2,6 +2,7 @@ package preview1
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 )
@@ -50,15 +51,13 @@ func poll(h *Host, mem []byte, a []uint64, l layout) wasi.Errno {
 		}
 		h.subs = append(h.subs, sub)
 	}
-	count := 0
-	errno := h.sys.Poll(h.subs, func(e wasi.Event) {
-		if count < int(n) { // each subscription has one event at most
-			putEvent(out[count*eventSize:][:eventSize], e)
-			count++
-		}
-	})
+	h.events = slices.Grow(h.events[:0], int(n))[:n]
+	count, errno := h.sys.Poll(h.subs, h.events)
 	if errno != 0 {
 		return errno
+	}
+	for i, e := range h.events[:count] {
+		putEvent(out[i*eventSize:][:eventSize], e)
 	}
 	return memory(mem).putU32(a[3], uint32(count))
 }

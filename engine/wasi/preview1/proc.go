@@ -43,19 +43,19 @@ func putStrings(m memory, list [][]byte, pointers, buf uint64) wasi.Errno {
 }
 
 func argsGet(h *Host, mem []byte, a []uint64) wasi.Errno {
-	return putStrings(mem, h.sys.Args, a[0], a[1])
+	return putStrings(mem, h.sys.Args(), a[0], a[1])
 }
 
 func argsSizesGet(h *Host, mem []byte, a []uint64) wasi.Errno {
-	return sizes(mem, h.sys.Args, a[0], a[1])
+	return sizes(mem, h.sys.Args(), a[0], a[1])
 }
 
 func environGet(h *Host, mem []byte, a []uint64) wasi.Errno {
-	return putStrings(mem, h.sys.Env, a[0], a[1])
+	return putStrings(mem, h.sys.Env(), a[0], a[1])
 }
 
 func environSizesGet(h *Host, mem []byte, a []uint64) wasi.Errno {
-	return sizes(mem, h.sys.Env, a[0], a[1])
+	return sizes(mem, h.sys.Env(), a[0], a[1])
 }
 
 func clockResGet(h *Host, mem []byte, a []uint64) wasi.Errno {
