@@ -179,6 +179,8 @@ func (s *System) FdAdvise(fd uint32, off, n uint64, advice wasi.Advice) wasi.Err
 		return errno
 	case advice > wasi.AdviceNoreuse || off > math.MaxInt64 || n > math.MaxInt64:
 		return wasi.EINVAL
+	case f.fd < 0:
+		return wasi.ESPIPE
 	case f.kind == wasi.FiletypeDirectory:
 		return wasi.EBADF
 	}
@@ -196,6 +198,8 @@ func (s *System) FdAllocate(fd uint32, off, n uint64) wasi.Errno {
 		return wasi.EBADF
 	case off > math.MaxInt64 || n > math.MaxInt64 || n == 0:
 		return wasi.EINVAL
+	case f.fd < 0:
+		return wasi.ESPIPE
 	}
 	return wasi.ErrnoOf(unix.Fallocate(f.fd, 0, int64(off), int64(n)))
 }
@@ -329,7 +333,7 @@ func (s *System) FdFilestatSetSize(fd uint32, size uint64) wasi.Errno {
 		return errno
 	case f.kind == wasi.FiletypeDirectory:
 		return wasi.EBADF
-	case size > math.MaxInt64:
+	case size > math.MaxInt64 || f.fd < 0:
 		return wasi.EINVAL
 	}
 	return wasi.ErrnoOf(unix.Ftruncate(f.fd, int64(size)))
@@ -345,8 +349,11 @@ func (s *System) FdFilestatSetTimes(fd uint32, atim, mtim uint64, flags wasi.Fst
 	if errno != 0 {
 		return errno
 	}
-	if f.readonly { // owners need no descriptor for writing
+	switch {
+	case f.readonly: // owners need no descriptor for writing
 		return wasi.EROFS
+	case f.fd < 0:
+		return wasi.EINVAL
 	}
 	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(f.fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
 	if e != 0 {
