@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"runtime/debug"
 
 	"google.golang.org/grpc"
@@ -66,18 +67,34 @@ func statusOf(err error) error {
 func intercept(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 		defer func() {
-			if p := recover(); p != nil {
-				log.Error("request panicked", "method", info.FullMethod, "panic", p, "stack", string(debug.Stack()))
-				resp, err = nil, status.Error(codes.Internal, fmt.Sprintf("%s failed: %v: this is a bug of cri-wasmer, its log holds the stack", info.FullMethod, p))
+			if err = settle(log, info.FullMethod, recover(), err); err != nil {
+				resp = nil
 			}
 		}()
-		resp, err = next(ctx, req)
-		if err != nil {
-			err = statusOf(err)
-			log.Log(ctx, severity(status.Code(err)), "request failed", "method", info.FullMethod, "code", status.Code(err).String(), "error", err)
-		}
-		return resp, err
+		return next(ctx, req)
 	}
+}
+
+// interceptStream is intercept for streams.
+func interceptStream(log *slog.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+		defer func() { err = settle(log, info.FullMethod, recover(), err) }()
+		return next(srv, stream)
+	}
+}
+
+// settle logs how a request failed and gives what the client is told.
+func settle(log *slog.Logger, method string, panicked any, err error) error {
+	if panicked != nil {
+		log.Error("request panicked", "method", method, "panic", panicked, "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, fmt.Sprintf("%s failed: %v: this is a bug of cri-wasmer, its log holds the stack", method, panicked))
+	}
+	if err == nil {
+		return nil
+	}
+	told := statusOf(err)
+	log.Log(context.Background(), severity(status.Code(told)), "request failed", "method", path.Base(method), "code", status.Code(told).String(), "error", err)
+	return told
 }
 
 func severity(code codes.Code) slog.Level {

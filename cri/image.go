@@ -65,26 +65,31 @@ func (s *Server) explainImage(ctx context.Context, name string, image *imageserv
 
 // ListImages implements ImageService.
 func (s *Server) ListImages(ctx context.Context, r *runtimev1.ListImagesRequest) (*runtimev1.ListImagesResponse, error) {
-	resp := &runtimev1.ListImagesResponse{}
-	if name := r.GetFilter().GetImage().GetImage(); name != "" {
+	list, err := s.images(ctx, r.GetFilter())
+	return &runtimev1.ListImagesResponse{Images: list}, err
+}
+
+// images lists all images, or the one that the filter names.
+func (s *Server) images(ctx context.Context, f *runtimev1.ImageFilter) ([]*runtimev1.Image, error) {
+	if name := f.GetImage().GetImage(); name != "" {
 		image, err := s.Images.Status(ctx, name)
 		if errors.Is(err, imgerr.ErrNotFound) || errors.Is(err, imgerr.ErrInvalidReference) {
-			return resp, nil
+			return nil, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		resp.Images = append(resp.Images, showImage(image))
-		return resp, nil
+		return []*runtimev1.Image{showImage(image)}, nil
 	}
-	images, err := s.Images.List(ctx)
+	all, err := s.Images.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, image := range images {
-		resp.Images = append(resp.Images, showImage(image))
+	var list []*runtimev1.Image
+	for _, image := range all {
+		list = append(list, showImage(image))
 	}
-	return resp, nil
+	return list, nil
 }
 
 func showImage(i *imageservice.Image) *runtimev1.Image {

@@ -71,7 +71,11 @@ func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 
 // ListPodSandbox implements RuntimeService.
 func (s *Server) ListPodSandbox(_ context.Context, r *runtimev1.ListPodSandboxRequest) (*runtimev1.ListPodSandboxResponse, error) {
-	f, resp := r.GetFilter(), &runtimev1.ListPodSandboxResponse{}
+	return &runtimev1.ListPodSandboxResponse{Items: s.pods(r.GetFilter())}, nil
+}
+
+func (s *Server) pods(f *runtimev1.PodSandboxFilter) []*runtimev1.PodSandbox {
+	var list []*runtimev1.PodSandbox
 	for _, p := range s.Manager.Pods() {
 		status := p.Status()
 		pod := showPod(status)
@@ -80,10 +84,10 @@ func (s *Server) ListPodSandbox(_ context.Context, r *runtimev1.ListPodSandboxRe
 		case f.GetState() != nil && f.State.State != pod.State:
 		case !matches(f.GetLabelSelector(), pod.Labels):
 		default:
-			resp.Items = append(resp.Items, pod)
+			list = append(list, pod)
 		}
 	}
-	return resp, nil
+	return list
 }
 
 // CreateContainer implements RuntimeService.
@@ -127,7 +131,11 @@ func seconds(n int64) time.Duration {
 
 // ListContainers implements RuntimeService.
 func (s *Server) ListContainers(_ context.Context, r *runtimev1.ListContainersRequest) (*runtimev1.ListContainersResponse, error) {
-	f, resp := r.GetFilter(), &runtimev1.ListContainersResponse{}
+	return &runtimev1.ListContainersResponse{Containers: s.containers(r.GetFilter())}, nil
+}
+
+func (s *Server) containers(f *runtimev1.ContainerFilter) []*runtimev1.Container {
+	var list []*runtimev1.Container
 	for _, c := range s.Manager.Containers() {
 		item := showContainer(c.Status())
 		switch {
@@ -135,10 +143,10 @@ func (s *Server) ListContainers(_ context.Context, r *runtimev1.ListContainersRe
 		case f.GetState() != nil && f.State.State != item.State:
 		case !matches(f.GetLabelSelector(), item.Labels):
 		default:
-			resp.Containers = append(resp.Containers, item)
+			list = append(list, item)
 		}
 	}
-	return resp, nil
+	return list
 }
 
 // ContainerStatus implements RuntimeService.

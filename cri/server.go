@@ -28,7 +28,10 @@ type Config struct {
 	// ContainerFS is the directory of the writable layers, for ImageFsInfo.
 	ContainerFS string
 	RecursiveRO bool // the kernel can make mounts read-only recursively
-	Logger      *slog.Logger
+	// Stopping is closed when the server is about to stop: streams without an
+	// end of their own end then.
+	Stopping <-chan struct{}
+	Logger   *slog.Logger
 }
 
 // Network is what the edge asks of the pod network.
@@ -37,10 +40,11 @@ type Network interface {
 	UpdatePodCIDR(cidr string) error
 }
 
-// Server implements RuntimeService and ImageService. Safe for concurrent use.
+// Server implements RuntimeService and ImageService: all methods, or it does not
+// compile. Safe for concurrent use.
 type Server struct {
-	runtimev1.UnimplementedRuntimeServiceServer
-	runtimev1.UnimplementedImageServiceServer
+	runtimev1.UnsafeRuntimeServiceServer
+	runtimev1.UnsafeImageServiceServer
 	Config
 }
 
@@ -52,7 +56,7 @@ const maxMessage = 16 << 20
 func NewServer(c Config) *grpc.Server {
 	s := &Server{Config: c}
 	g := grpc.NewServer(
-		grpc.UnaryInterceptor(intercept(c.Logger)),
+		grpc.UnaryInterceptor(intercept(c.Logger)), grpc.StreamInterceptor(interceptStream(c.Logger)),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 	)
 	runtimev1.RegisterRuntimeServiceServer(g, s)

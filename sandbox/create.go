@@ -71,9 +71,12 @@ func (m *Manager) publish(ctx context.Context, p *Pod, c *Container) error {
 	if err != nil {
 		return err
 	}
+	c.op.Lock() // whoever sees the container now comes after its event
+	defer c.op.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.containers[c.id] = c
+	m.mu.Unlock()
+	m.announce(EventCreated, c.id, p)
 	return nil
 }
 

@@ -68,6 +68,7 @@ type Manager struct {
 	Config
 	closing chan struct{}
 	watches sync.WaitGroup
+	events  hub
 	walk    sync.Mutex // held by the one that measures writable layers unasked
 
 	mu         sync.Mutex

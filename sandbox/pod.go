@@ -14,6 +14,8 @@ type Pod struct {
 	created time.Time
 	op      sync.Mutex // the right to change the phase
 
+	stopTold bool // subscribers know that it is stopped; guarded by op
+
 	mu   sync.Mutex
 	rec  podRecord
 	init Process // pid 1 of a shared pid namespace, or nil

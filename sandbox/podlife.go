@@ -104,9 +104,13 @@ func (m *Manager) setUpPod(ctx context.Context, p *Pod, u *undo.Stack) error {
 	if err := ctx.Err(); err != nil { // the client is gone and will not learn the id
 		return err
 	}
+	p.op.Lock() // whoever sees the pod now comes after its events
+	defer p.op.Unlock()
 	m.mu.Lock()
 	m.pods[p.id] = p
 	m.mu.Unlock()
+	m.announce(EventCreated, p.id, p)
+	m.announce(EventStarted, p.id, p)
 	return nil
 }
 
@@ -210,7 +214,12 @@ func (m *Manager) stopPod(ctx context.Context, p *Pod) error {
 	if err := m.endInit(ctx, p); err != nil {
 		return err
 	}
-	return m.disconnect(ctx, p)
+	if err := m.disconnect(ctx, p); err != nil || p.stopTold {
+		return err
+	}
+	p.stopTold = true
+	m.announce(EventStopped, p.id, p)
+	return nil
 }
 
 func (m *Manager) markNotReady(p *Pod) error {
@@ -321,6 +330,7 @@ func (m *Manager) forgetPod(p *Pod) error {
 	delete(m.pods, p.id)
 	delete(m.names, key)
 	m.mu.Unlock()
+	m.announce(EventDeleted, p.id, p)
 	m.Logger.Info("pod is removed", "pod", p.id)
 	return nil
 }

@@ -235,6 +235,7 @@ func (m *Manager) recordStart(c *Container, proc Process, at time.Time) error {
 	if err := c.releaseStart(); err != nil {
 		m.Logger.Warn("close what the start needed", "container", c.id, "error", err)
 	}
+	m.announceContainer(EventStarted, c)
 	m.watch(c, proc)
 	m.Logger.Info("container is running", "container", c.id, "pid", ref.PID)
 	return nil
@@ -265,6 +266,7 @@ func (m *Manager) recordStartFailure(c *Container, why error) error {
 	})
 	if err == nil {
 		close(c.exited)
+		m.announceContainer(EventStopped, c)
 	}
 	return errors.Join(err, c.releaseStart())
 }
@@ -306,6 +308,7 @@ func (m *Manager) recordExit(c *Container, exit Exit) {
 		c.mu.Unlock()
 	}
 	close(c.exited)
+	m.announceContainer(EventStopped, c)
 	m.Logger.Info("container has exited", "container", c.id, "code", exit.Code, "reason", exit.Reason)
 }
 
@@ -423,6 +426,7 @@ func (m *Manager) removeContainer(ctx context.Context, c *Container) error {
 	delete(m.containers, c.id)
 	delete(m.names, key)
 	m.mu.Unlock()
+	m.announceContainer(EventDeleted, c)
 	m.Logger.Info("container is removed", "container", c.id)
 	return nil
 }

@@ -226,7 +226,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	}
 	server := cri.NewServer(cri.Config{
 		Manager: d.manager, Images: d.images, Streams: d.streams, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
-		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, Logger: d.log,
+		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, Stopping: ctx.Done(), Logger: d.log,
 	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
