@@ -9,8 +9,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 
@@ -45,6 +47,7 @@ func main() {
 const (
 	fdModule = 3
 	fdOut    = 4
+	fdFilter = 5 // with --filter
 )
 
 // compileModule gives the exit status.
@@ -53,18 +56,45 @@ func compileModule(args []string) int {
 	compiler := flags.String("compiler", string(wasmer.Cranelift), "cranelift or singlepass")
 	memory := flags.Uint64("memory-limit", 0, "bytes of memory that compilation may take; 0: no limit")
 	nice := flags.Int("nice", 0, "lower the priority by so much")
+	filtered := flags.Bool("filter", false, "install the system call filter on descriptor 5")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	err := compile.Run(compile.Job{
+	filter, err := awaitStart(*filtered)
+	if err != nil {
+		print(workerv1.CompileError{Kind: "internal", Text: err.Error()})
+		return 1
+	}
+	err = compile.Run(compile.Job{
 		Module: os.NewFile(fdModule, "module"), Out: os.NewFile(fdOut, "out"),
-		Compiler: wasmer.Compiler(*compiler), Engine: worker.Info(), MemoryLimit: *memory, Nice: *nice,
+		Compiler: wasmer.Compiler(*compiler), Engine: worker.Info(), MemoryLimit: *memory, Nice: *nice, Filter: filter,
 	})
 	if err == nil {
 		return 0
 	}
 	print(workerv1.CompileError{Kind: compile.KindOf(err), Text: err.Error()})
 	return 1
+}
+
+// awaitStart waits until the daemon has confined this process, which it tells
+// by closing standard input, and reads the filter.
+func awaitStart(filtered bool) ([]byte, error) {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return nil, fmt.Errorf("wait for the daemon: %w", err)
+	}
+	if !filtered {
+		return nil, nil
+	}
+	f := os.NewFile(fdFilter, "filter")
+	defer f.Close()
+	filter, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<20))
+	if err == nil && len(filter) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read system call filter: %w", err)
+	}
+	return filter, nil
 }
 
 func print(v any) {

@@ -31,6 +31,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/seccomp"
 )
 
 // handlers are the runtime handlers that are served beside the default one.
@@ -47,7 +48,7 @@ func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) 
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
-		d.openImages, d.openNetwork, d.openCgroups, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
+		d.openCgroups, d.openImages, d.openNetwork, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -89,7 +90,12 @@ func (d *daemon) openImages(ctx context.Context) (err error) {
 	if d.worker, err = d.options.WorkerPath(); err != nil {
 		return err
 	}
+	filter, err := seccomp.Compiler()
+	if err != nil {
+		return err
+	}
 	d.code, err = codecache.Open(ctx, codecache.Config{
+		Jail: jail{d.cgroups, d.log}, Filter: filter,
 		Dir: d.path("code"), Worker: d.worker, MaxParallel: d.options.Compile.Parallel,
 		Timeout: d.options.Compile.Timeout, MemoryLimit: d.options.Compile.Memory, Logger: d.log,
 	})

@@ -11,8 +11,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
@@ -25,6 +23,9 @@ type Job struct {
 	Engine      *workerv1.Info
 	MemoryLimit uint64 // bytes of data that this process may have; 0: no limit
 	Nice        int    // added to the priority of this process
+	// Filter is the system call filter for this process, an array of struct
+	// sock_filter; empty: none.
+	Filter []byte
 }
 
 // Error says why a module was not compiled, in the words of the contract.
@@ -67,22 +68,6 @@ func Run(j Job) error {
 	}
 	if err := write(j.Out, head.Encode(code, shape.names), code, shape.names); err != nil {
 		return &Error{"internal", fmt.Errorf("write code file: %w", err)}
-	}
-	return nil
-}
-
-func (j Job) bound() error {
-	if j.Nice != 0 {
-		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, j.Nice); err != nil {
-			return fmt.Errorf("set priority: %w", err)
-		}
-	}
-	if j.MemoryLimit == 0 {
-		return nil
-	}
-	limit := unix.Rlimit{Cur: j.MemoryLimit, Max: j.MemoryLimit}
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
-		return fmt.Errorf("set memory limit: %w", err)
 	}
 	return nil
 }

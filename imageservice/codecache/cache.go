@@ -34,10 +34,25 @@ type Config struct {
 	// compiler first; 0 means 4 MiB, negative never.
 	FastTier    int64
 	DemandLimit int64 // bytes of code that no image owns; 0 means 1 GiB
-	// CgroupFiles are files to which the process id of a compilation is
-	// written: cgroup.procs (v2), or tasks of each controller (v1).
-	CgroupFiles []string
-	Logger      *slog.Logger
+	// Jail bounds each compilation from outside; nil: its own bounds are all.
+	Jail Jail
+	// Filter is the system call filter of compilations, an array of struct
+	// sock_filter; empty: none.
+	Filter []byte
+	Logger *slog.Logger
+}
+
+// Jail is a cgroup for each compilation.
+type Jail interface {
+	// Confine takes a process in that waits to begin. free undoes it after
+	// the process has ended.
+	Confine(ctx context.Context, pid int, b Bounds) (free func(), err error)
+}
+
+// Bounds are what a Jail enforces.
+type Bounds struct {
+	Memory     int64 // bytes, with all that is not the compiler's data
+	Background bool  // nobody waits for it
 }
 
 // Compilers by name, as workers know them.

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCodeIsMadeOnceAndFoundAgain(t *testing.T) {
@@ -219,14 +222,48 @@ func TestCompilationEndsInTime(t *testing.T) {
 	}
 }
 
-func TestCompilationsJoinTheirCgroup(t *testing.T) {
-	b := newBench(t)
-	procs := filepath.Join(t.TempDir(), "cgroup.procs")
-	os.WriteFile(procs, nil, 0o600)
-	b.cfg.CgroupFiles = []string{procs}
+// fakeJail notes who came and who is still there.
+type fakeJail struct {
+	err     error
+	mu      sync.Mutex
+	bounds  []Bounds
+	inside  int
+	started string // a file that the compilation writes when it begins
+	early   bool
+}
+
+func (j *fakeJail) Confine(_ context.Context, pid int, b Bounds) (func(), error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, err := os.Stat(j.started); err == nil {
+		j.early = true
+	}
+	j.bounds = append(j.bounds, b)
+	if j.err != nil || unix.Kill(pid, 0) != nil {
+		return nil, j.err
+	}
+	j.inside++
+	return func() { j.mu.Lock(); j.inside--; j.mu.Unlock() }, nil
+}
+
+func TestCompilationsWaitForTheirJail(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	b := newBench(t, "FAKE_RUNS="+runs)
+	jail := &fakeJail{started: runs}
+	b.cfg.Jail, b.cfg.MemoryLimit = jail, 1<<30
 	mustCode(t, b.open(), module(t, program{}.String()))
-	if data, _ := os.ReadFile(procs); len(data) == 0 {
-		t.Error("no process id was written")
+	if want := []Bounds{{Memory: 1<<30 + overhead}}; !slices.Equal(jail.bounds, want) || jail.inside != 0 || jail.early {
+		t.Errorf("bounds = %v, want %v; %d left inside; it began before: %v", jail.bounds, want, jail.inside, jail.early)
+	}
+}
+
+func TestWithoutItsJailNothingIsCompiled(t *testing.T) {
+	runs := filepath.Join(t.TempDir(), "runs")
+	b := newBench(t, "FAKE_RUNS="+runs)
+	b.cfg.Jail = &fakeJail{err: errors.New("no cgroups today")}
+	code, err := b.open().Code(context.Background(), module(t, program{}.String()))
+	if code != nil || !errors.Is(err, ErrCompile) || !strings.Contains(err.Error(), "no cgroups today") {
+		t.Errorf("Code = %v, %v", code, err)
 	}
 }
 

@@ -79,22 +79,31 @@ func snapshot(f *os.File, limit int64) (*os.File, string, error) {
 	if id.size > limit {
 		return nil, "", &Refusal{TooBig, fmt.Sprintf("is %d bytes long, more than the %d that are compiled", id.size, limit), "strip it, or raise the limit"}
 	}
-	fd, err := unix.MemfdCreate("module", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	sum := sha256.New()
+	m, err := memoryFile("module", io.TeeReader(io.NewSectionReader(f, 0, id.size), sum))
 	if err != nil {
 		return nil, "", fmt.Errorf("copy module: %w", err)
 	}
-	m := os.NewFile(uintptr(fd), "module")
-	sum := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(m, sum), io.NewSectionReader(f, 0, id.size)); err != nil {
+	return m, "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// memoryFile gives a file in memory that nobody can change any more.
+func memoryFile(name string, r io.Reader) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, err
+	}
+	m := os.NewFile(uintptr(fd), name)
+	if _, err := io.Copy(m, r); err != nil {
 		m.Close()
-		return nil, "", fmt.Errorf("copy module: %w", err)
+		return nil, err
 	}
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	if _, err := unix.FcntlInt(m.Fd(), unix.F_ADD_SEALS, seals); err != nil {
 		m.Close()
-		return nil, "", fmt.Errorf("copy module: %w", err)
+		return nil, err
 	}
-	return m, "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+	return m, nil
 }
 
 func readAt(f *os.File, b []byte) (int, error) {

@@ -93,18 +93,40 @@ func (c *Cache) run(ctx context.Context, module, out *os.File, compiler string, 
 	cmd := exec.CommandContext(ctx, c.cfg.Worker, "compile", "--compiler", compiler, "--memory-limit", strconv.FormatInt(c.cfg.MemoryLimit, 10))
 	cmd.Env = workerEnv(c.cfg)
 	cmd.ExtraFiles = []*os.File{in, out} // descriptors 3 and 4
+	if len(c.cfg.Filter) > 0 {
+		filter, err := memoryFile("filter", bytes.NewReader(c.cfg.Filter))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrCompile, err)
+		}
+		defer filter.Close()
+		cmd.Args = append(cmd.Args, "--filter")
+		cmd.ExtraFiles = append(cmd.ExtraFiles, filter) // 5
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
 	stdout, stderr := &bounded{max: maxOutput}, &bounded{max: 4096}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	gate, err := cmd.StdinPipe() // the worker begins when it is closed
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCompile, err)
+	}
+	defer gate.Close()
 	// The kernel sends the death signal when the thread ends that forked.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%w: start worker: %w", ErrCompile, err)
 	}
-	c.confine(cmd.Process.Pid, nice)
+	free, jailErr := c.confine(ctx, cmd.Process.Pid, nice)
+	if jailErr != nil {
+		cmd.Process.Kill()
+	}
+	gate.Close()
 	err = cmd.Wait()
+	free()
+	if jailErr != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: confine the compiler: %w", ErrCompile, jailErr)
+	}
 	if ctx.Err() != nil {
 		if errors.Is(context.Cause(ctx), errTimeout) {
 			return &Refusal{TooBig, fmt.Sprintf("takes longer than %s to compile", c.cfg.Timeout), "raise the limit for compilations"}
@@ -119,19 +141,26 @@ func (c *Cache) run(ctx context.Context, module, out *os.File, compiler string, 
 
 var errTimeout = errors.New("compilation takes too long")
 
-// confine moves the process into its cgroups and lowers its priority. What
-// fails is logged: compiling goes on.
-func (c *Cache) confine(pid, nice int) {
-	for _, f := range c.cfg.CgroupFiles {
-		if err := os.WriteFile(f, strconv.AppendInt(nil, int64(pid), 10), 0); err != nil {
-			c.log.Warn("compilation runs outside its cgroup", "file", f, "error", err)
-		}
-	}
+// overhead is the memory of a compilation that is not the compiler's data: the
+// program, its library, and files in the page cache.
+const overhead = 256 << 20
+
+// confine puts a compilation that waits to begin into its jail and lowers its
+// priority.
+func (c *Cache) confine(ctx context.Context, pid, nice int) (free func(), err error) {
 	if nice != 0 {
 		if err := unix.Setpriority(unix.PRIO_PROCESS, pid, nice); err != nil {
 			c.log.Debug("priority of a compilation", "error", err)
 		}
 	}
+	if c.cfg.Jail == nil {
+		return func() {}, nil
+	}
+	free, err = c.cfg.Jail.Confine(ctx, pid, Bounds{Memory: c.cfg.MemoryLimit + overhead, Background: nice != 0})
+	if err != nil {
+		return func() {}, err
+	}
+	return free, nil
 }
 
 // failure says why a compile process ended without success.

@@ -69,6 +69,11 @@ var named = []uint64{unix.PR_SET_VMA, unix.PR_SET_NAME}
 // needs puts what a worker needs to run before the other rules of the policy.
 func (p *policy) needs() {
 	p.prepend(rule{action: allow}, needed...)
+	p.threads()
+}
+
+// threads lets a process make threads and name them.
+func (p *policy) threads() {
 	// No clone3 makes the C library call clone, which may make threads here,
 	// but neither processes nor namespaces.
 	p.prepend(rule{action: fail(uint32(unix.ENOSYS))}, "clone3")
