@@ -189,8 +189,10 @@ func (p *pull) artifact(ctx context.Context, entry int) error {
 	c := &p.rec.Config
 	switch {
 	case len(c.Entrypoint) > 0:
+		_, p.rec.Function = splitFunction(c.Entrypoint[0])
 		c.Entrypoint = append([]string{p.rec.Module}, c.Entrypoint[1:]...)
 	case len(c.Cmd) > 0: // its first word is the program
+		_, p.rec.Function = splitFunction(c.Cmd[0])
 		c.Entrypoint, c.Cmd = []string{p.rec.Module}, c.Cmd[1:]
 	default:
 		c.Entrypoint = []string{p.rec.Module}

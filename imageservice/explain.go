@@ -19,6 +19,9 @@ type Explanation struct {
 	Code       []codecache.Tier  `json:"code,omitempty"`   // what is compiled or being compiled, the best first
 	WouldRun   bool              `json:"wouldRun"`
 	Why        string            `json:"why,omitempty"` // why not
+	// Contents says in words what else the image holds: components and triggers
+	// of a Spin application.
+	Contents []string `json:"contents,omitempty"`
 	// HeldBy are the containers that keep the image's content.
 	HeldBy []string `json:"heldBy,omitempty"`
 }
@@ -33,6 +36,9 @@ func (s *Service) Explain(ctx context.Context, ref string) (*Explanation, error)
 	e := &Explanation{Image: img, FormatText: img.Format.Describe(), Why: img.Program.Reason, HeldBy: s.holdersOf(img.ID)}
 	if img.Program.State == ProgramNotCompiled {
 		e.Why = "no compiler is configured"
+	}
+	if e.Contents, err = s.contents(img); err != nil {
+		return nil, err
 	}
 	if s.cfg.Code == nil || img.Program.Path == "" {
 		return e, nil
@@ -51,7 +57,7 @@ func (s *Service) Explain(ctx context.Context, ref string) (*Explanation, error)
 
 func (s *Service) explainModule(e *Explanation, f *os.File) error {
 	var err error
-	e.Module, err = s.cfg.Code.Preflight(f)
+	e.Module, err = s.cfg.Code.Preflight(f, e.Image.Function)
 	if e.Module != nil {
 		e.Code = s.cfg.Code.Tiers(e.Module.Module)
 	}

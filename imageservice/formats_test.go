@@ -59,7 +59,7 @@ func (c *stubCodes) owns(digest string) bool {
 	return c.owned[digest]
 }
 
-func (c *stubCodes) Preflight(f *os.File) (*codecache.Report, error) {
+func (c *stubCodes) Preflight(f *os.File, _ string) (*codecache.Report, error) {
 	head := make([]byte, 4)
 	n, _ := f.ReadAt(head, 0)
 	info, err := f.Stat()

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
 )
 
 const (
@@ -42,6 +43,10 @@ func (p *pull) program(ctx context.Context) error {
 	f, real, err := p.openProgram(lfs, argv[0])
 	if err != nil {
 		r.Program = Program{State: ProgramRefused, Reason: "entrypoint " + argv[0] + " is not in the image"}
+		if _, _, e := lfs.lookup("/spin.toml"); e == nil { // as containerd's shim for Spin takes them
+			r.Kind, r.Program.Reason = format.Spin, format.SpinProblem
+			return nil
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			r.Program.Reason = "entrypoint " + err.Error()
 		}
@@ -121,7 +126,7 @@ func (p *pull) compile(ctx context.Context, f *os.File, real string) error {
 		prog.State = ProgramNotCompiled
 		return nil
 	}
-	report, err := codes.Preflight(f)
+	report, err := codes.Preflight(f, p.rec.Function)
 	if report != nil {
 		prog.ABI, prog.Unmet, prog.Size, prog.Digest = report.ABI, report.Unmet, report.Size, report.Module
 	}

@@ -25,9 +25,10 @@ import (
 // Codes compiles modules and keeps the result. codecache.Cache is the real
 // one.
 type Codes interface {
-	// Preflight says what the file is and whether it can run here. The error
-	// is a *codecache.Refusal when it can not.
-	Preflight(module *os.File) (*codecache.Report, error)
+	// Preflight says what the file is and whether it can run here from the
+	// exported function on; empty means _start. The error is a
+	// *codecache.Refusal when it can not.
+	Preflight(module *os.File, function string) (*codecache.Report, error)
 	// Code gives the compiled form, made now when it is missing.
 	Code(ctx context.Context, module *os.File) (*codecache.Code, error)
 	// Own marks a module (sha256:HEX) as one of an image: its code stays.

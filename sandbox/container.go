@@ -40,6 +40,7 @@ type containerRecord struct {
 	ImageRef   string          `json:"imageRef"`
 	Artifact   bool            `json:"artifact,omitempty"` // the image is one module
 	Program    string          `json:"program"`            // path of the module in the root filesystem
+	Function   string          `json:"function,omitempty"` // exported function to call; empty: _start
 	Args       []string        `json:"args"`
 	Env        []EnvVar        `json:"env"`
 	Cwd        string          `json:"cwd"`

@@ -158,6 +158,9 @@ func (b *creation) acquire(ctx context.Context) error {
 		return fmt.Errorf("image %s: %w", b.rec.Config.Image, err)
 	}
 	b.undo.Push(func(context.Context) error { return b.m.Images.Release(b.rec.ID) })
+	if image.Problem != "" {
+		return &ProgramError{Image: b.rec.Config.UserImage, Text: image.Problem}
+	}
 	b.image = image
 	b.rec.ImageID, b.rec.ImageRef, b.rec.Artifact = image.ID, image.Ref, image.Module != ""
 	return nil
@@ -167,6 +170,9 @@ func (b *creation) acquire(ctx context.Context) error {
 func (b *creation) environment(context.Context) error {
 	c, rec := &b.rec.Config, b.rec
 	rec.Args = arguments(c, b.image)
+	if len(c.Command) == 0 && (len(b.image.Entrypoint) > 0 || len(c.Args) == 0) {
+		rec.Function = b.image.Function
+	}
 	rec.Cwd = firstOf(c.WorkingDir, b.image.WorkingDir, "/")
 	rec.LogPath = logPath(&b.pod.Config, c)
 	if err := b.applyFeatures(b.features); err != nil {
@@ -297,7 +303,7 @@ func (b *creation) program(ctx context.Context) error {
 	}
 	defer file.Close()
 	rec.Program = resolved
-	code, err := b.m.compiled(ctx, file, rec.Config.UserImage, resolved)
+	code, err := b.m.compiled(ctx, file, rec.Function, ProgramError{Image: rec.Config.UserImage, Path: resolved})
 	if err != nil {
 		return err
 	}
@@ -309,14 +315,16 @@ func (b *creation) program(ctx context.Context) error {
 	return nil
 }
 
-// compiled gives the code of a program; its errors name the program.
-func (m *Manager) compiled(ctx context.Context, file *os.File, image, path string) (*Code, error) {
-	code, err := m.Programs.Code(ctx, file)
+// compiled gives the code of a program; its errors name the program as about
+// does.
+func (m *Manager) compiled(ctx context.Context, file *os.File, function string, about ProgramError) (*Code, error) {
+	code, err := m.Programs.Code(ctx, file, function)
 	if refused := (*ProgramError)(nil); errors.As(err, &refused) {
-		return nil, &ProgramError{Image: image, Path: path, Text: refused.Text}
+		about.Text = refused.Text
+		return nil, &about
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compile %s: %w", path, err)
+		return nil, fmt.Errorf("compile %s: %w", about.Path, err)
 	}
 	return code, nil
 }
@@ -328,11 +336,30 @@ func (m *Manager) findProgram(root *os.File, rec *containerRecord, image *Image)
 		if len(rec.Args) == 0 {
 			return "", nil, fmt.Errorf("neither the image nor the pod says what to run: set an entrypoint in the image or a command in the pod: %w", ErrProgram)
 		}
-		name = rec.Args[0]
-	} else if len(rec.Args) == 0 {
+		return m.findNamed(root, rec)
+	}
+	if len(rec.Args) == 0 {
 		rec.Args = []string{name}
 	}
+	if file, function, ok := strings.Cut(rec.Args[0], "#"); ok {
+		rec.Args[0], rec.Function = file, function
+	}
 	return m.lookPath(root, name, rec)
+}
+
+// findNamed opens the file that the first argument names. One that is not there
+// may be of the form file#function, as runwasi has it.
+func (m *Manager) findNamed(root *os.File, rec *containerRecord) (string, *os.File, error) {
+	path, file, err := m.lookPath(root, rec.Args[0], rec)
+	name, function, ok := strings.Cut(rec.Args[0], "#")
+	if !errors.Is(err, fs.ErrNotExist) || !ok || name == "" {
+		return path, file, err
+	}
+	path, file, err = m.lookPath(root, name, rec)
+	if err == nil {
+		rec.Args[0], rec.Function = name, function
+	}
+	return path, file, err
 }
 
 func (m *Manager) lookPath(root *os.File, name string, rec *containerRecord) (string, *os.File, error) {

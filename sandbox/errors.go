@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kinds of errors. The edge maps each to one gRPC code.
@@ -48,12 +49,12 @@ func (e *AmbiguousError) Unwrap() error { return ErrInvalid }
 // kind ErrProgram.
 type ProgramError struct {
 	Image string // as the user wrote it
-	Path  string // in the root filesystem
+	Path  string // in the root filesystem; empty when it is about the image
 	Text  string // "is a native ELF binary (x86-64), not a WebAssembly module: run it ..."
 }
 
 func (e *ProgramError) Error() string {
-	text := e.Path + " " + e.Text
+	text := strings.TrimPrefix(e.Path+" "+e.Text, " ")
 	if e.Image != "" {
 		text = "image " + e.Image + ": " + text
 	}

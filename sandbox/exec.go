@@ -145,7 +145,7 @@ func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, 
 		return nil, fmt.Errorf("exec: %w", err)
 	}
 	defer file.Close()
-	code, err := m.compiled(ctx, file, "", program)
+	code, err := m.compiled(ctx, file, "", ProgramError{Path: program})
 	if err != nil {
 		return nil, fmt.Errorf("exec: %w", err)
 	}

@@ -114,6 +114,7 @@ type ProcessSpec struct {
 
 	// What it runs.
 	Program  string
+	Function string // exported function to call; empty: _start
 	Args     []string
 	Env      []EnvVar
 	Cwd      string

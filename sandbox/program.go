@@ -29,6 +29,12 @@ type Image struct {
 	WorkingDir string
 	User       string
 	StopSignal string
+	// Function is the exported function that the image's own command calls;
+	// empty means _start. A pod's command can name another one: file#function.
+	Function string
+	// Problem says why no container can be made of the image, whatever the pod
+	// asks for; empty for nearly all.
+	Problem string
 	// Module is the path of the program in the root filesystem when the image
 	// is a WebAssembly artifact, which has one program and no choice.
 	Module string
@@ -37,10 +43,11 @@ type Image struct {
 // Programs turns WebAssembly files into code that workers load. Safe for
 // concurrent use.
 type Programs interface {
-	// Code gives the compiled code of a module, compiling it if it must. The
-	// caller closes the file. An error of kind ErrProgram says what the file
-	// is and what to do.
-	Code(ctx context.Context, module *os.File) (*Code, error)
+	// Code gives the compiled code of a module from which an exported function
+	// is called (empty means _start), compiling it if it must. The caller
+	// closes the file. An error of kind ErrProgram says what the file is and
+	// what to do.
+	Code(ctx context.Context, module *os.File, function string) (*Code, error)
 }
 
 // Code is a program ready to be loaded.

@@ -88,7 +88,7 @@ func (m *Manager) prepareStart(ctx context.Context, c *Container) error {
 		return err
 	}
 	defer file.Close()
-	c.code, err = m.Programs.Code(ctx, file)
+	c.code, err = m.Programs.Code(ctx, file, c.rec.Function)
 	return err
 }
 
@@ -127,7 +127,7 @@ func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 		return spec, err
 	}
 	spec.Sysctls = sysctlPaths(pod.Config.Sysctls)
-	spec.Program, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Args, rec.Env, rec.Cwd, rec.LogPath
+	spec.Program, spec.Function, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Function, rec.Args, rec.Env, rec.Cwd, rec.LogPath
 	spec.FedStdin, spec.StdinOnce = rec.Config.Stdin, rec.Config.StdinOnce
 	spec.Env, spec.Trace = listenEnv(rec.Env, rec.Listen), m.traceFile(&rec, "")
 	spec.Dirs, err = m.targetRoot(&rec)

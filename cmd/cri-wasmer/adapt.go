@@ -9,6 +9,7 @@ import (
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
+	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
@@ -37,9 +38,13 @@ func (i images) Acquire(ctx context.Context, ref, holder string) (*sandbox.Image
 	if len(image.RepoDigests) > 0 {
 		ref = image.RepoDigests[0]
 	}
+	problem := ""
+	if image.Program.State == imageservice.ProgramRefused && (len(image.Layers) == 0 || image.Format == format.Spin) {
+		problem = image.Program.Reason // its format is not one of programs in files
+	}
 	return &sandbox.Image{
-		ID: image.ID, Ref: ref, Layers: image.Layers, Entrypoint: image.Config.Entrypoint, Cmd: image.Config.Cmd, Env: image.Config.Env,
-		WorkingDir: image.Config.WorkingDir, User: image.Config.User, StopSignal: image.Config.StopSignal, Module: image.Module,
+		Problem: problem, ID: image.ID, Ref: ref, Layers: image.Layers, Entrypoint: image.Config.Entrypoint, Cmd: image.Config.Cmd, Env: image.Config.Env,
+		WorkingDir: image.Config.WorkingDir, User: image.Config.User, StopSignal: image.Config.StopSignal, Module: image.Module, Function: image.Function,
 	}, nil
 }
 
@@ -61,8 +66,8 @@ type programs struct{ cache *codecache.Cache }
 
 var _ sandbox.Programs = programs{}
 
-func (p programs) Code(ctx context.Context, module *os.File) (*sandbox.Code, error) {
-	report, err := p.cache.Preflight(module)
+func (p programs) Code(ctx context.Context, module *os.File, function string) (*sandbox.Code, error) {
+	report, err := p.cache.Preflight(module, function)
 	if err != nil {
 		return nil, refused(err)
 	}

@@ -133,6 +133,7 @@ func explainImage(w io.Writer, name string, e *imageservice.Explanation, now tim
 	s.row("Platform", fmt.Sprintf("%s: %s", i.Platform, i.PlatformReason))
 	s.row("Size", fmt.Sprintf("%s in %d layers, pulled %s", bytesText(i.Size), len(i.Layers), agoText(i.PulledAt, now)))
 	explainConfig(s, i)
+	s.row("Contents", e.Contents...)
 	if len(e.HeldBy) > 0 {
 		s.row("In use by", fmt.Sprintf("%d containers", len(e.HeldBy)))
 	}
@@ -217,6 +218,9 @@ func importsText(m *codecache.Report) []string {
 		met = fmt.Sprintf("%d unmet", m.UnmetCount)
 	}
 	lines := []string{fmt.Sprintf("%d, %s", m.ImportCount, met)}
+	if m.ABI == codecache.ComponentModel { // names of interfaces, of no module
+		return append(lines, more(m.Imports, m.ImportCount)...)
+	}
 	for _, module := range order {
 		lines = append(lines, wrap(append([]string{module + ":"}, byModule[module]...), 68)...)
 	}

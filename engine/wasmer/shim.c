@@ -272,6 +272,11 @@ static wasm_func_t *find_func(const char *name)
 	return f;
 }
 
+int cw_exports(const char *export_name)
+{
+	return find_func(export_name) != NULL;
+}
+
 int cw_call(const char *export_name, cw_outcome *out, char *err, size_t errlen)
 {
 	memset(out, 0, sizeof *out);

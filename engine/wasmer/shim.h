@@ -29,6 +29,7 @@ typedef struct {
 /* Each gives 0, or -1 with a text in err. */
 int cw_load(const uint8_t *code, size_t len, char *err, size_t errlen);
 int cw_instantiate(cw_outcome *out, char *err, size_t errlen);
+int cw_exports(const char *export_name);
 int cw_call(const char *export_name, cw_outcome *out, char *err, size_t errlen);
 int cw_compile(const uint8_t *wasm, size_t len, int compiler, uint8_t **out, size_t *outlen, char *err, size_t errlen);
 void cw_free_code(uint8_t *code, size_t len);

@@ -215,6 +215,13 @@ func Call(export string) error {
 	return outcome(rc, &out, &text)
 }
 
+// Exports says whether the module exports a function of this name.
+func Exports(function string) bool {
+	name := C.CString(function)
+	defer C.free(unsafe.Pointer(name))
+	return C.cw_exports(name) != 0
+}
+
 func outcome(rc C.int, out *C.cw_outcome, text *errText) error {
 	if host.panic != nil {
 		return fmt.Errorf("host function failed: %v", host.panic)

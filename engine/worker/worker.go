@@ -92,8 +92,18 @@ func (w *worker) run() {
 	if err := w.runStart(); err != nil {
 		w.end(err)
 	}
+	if name != "_start" && wasmer.Exports(initialize) { // a reactor wants to be set up first
+		if err := wasmer.Call(initialize); err != nil {
+			w.end(err)
+		}
+	}
 	w.end(wasmer.Call(name))
 }
+
+// initialize is the function that a reactor exports for its set-up.
+//
+// https://github.com/WebAssembly/WASI/blob/main/legacy/application-abi.md
+const initialize = "_initialize"
 
 // runStart runs the start function of a module that has one. Compilation made it
 // an export, since the engine itself would run it before the module's memory

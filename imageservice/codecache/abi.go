@@ -6,6 +6,10 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/internal/wasmfile"
 )
 
+// ComponentModel is the ABI of components and of the modules that they are made
+// of.
+const ComponentModel = "component model"
+
 // ABI names, as a Report gives them.
 const (
 	abiPreview1   = "wasi_snapshot_preview1"
@@ -13,7 +17,6 @@ const (
 	abiWasmEdge1  = "wasi_snapshot_preview1 with WasmEdge sockets v1"
 	abiWasmEdge2  = "wasi_snapshot_preview1 with WasmEdge sockets v2"
 	abiWASIX      = "WASIX"
-	abiComponent  = "component model"
 	abiProxy      = "proxy-wasm"
 	abiEmscripten = "Emscripten"
 	abiWasmbus    = "wasmbus"
@@ -27,14 +30,14 @@ type foreignABI struct{ what, remedy string }
 
 // foreign says what modules of other ABIs are, and what their users can do.
 var foreign = map[string]foreignABI{
-	abiWASIX:      {"a WASIX program", "build it for wasip1, or run it with a newer Wasmer"},
-	abiComponent:  {"the core of a component", "build it for wasip1, or run it on a node with a component runtime"},
-	abiProxy:      {"a proxy-wasm plug-in", "load it into Envoy or another proxy that hosts such plug-ins"},
-	abiEmscripten: {"an Emscripten program for JavaScript", "link it with -sSTANDALONE_WASM, or build it with wasi-sdk"},
-	abiWasmbus:    {"a wasmCloud actor", "run it on a wasmCloud host"},
-	abiWapc:       {"a waPC guest", "run it in its waPC host, such as Kubewarden"},
-	abiGo:         {"a Go program for JavaScript", "build it with GOOS=wasip1 instead of GOOS=js"},
-	abiBindgen:    {"a wasm-bindgen module for JavaScript", "build it for the target wasm32-wasip1"},
+	abiWASIX:       {"a WASIX program", "build it for wasip1, or run it with a newer Wasmer"},
+	ComponentModel: {"the core of a component", "build it for wasip1, or run it on a node with a component runtime"},
+	abiProxy:       {"a proxy-wasm plug-in", "load it into Envoy or another proxy that hosts such plug-ins"},
+	abiEmscripten:  {"an Emscripten program for JavaScript", "link it with -sSTANDALONE_WASM, or build it with wasi-sdk"},
+	abiWasmbus:     {"a wasmCloud actor", "run it on a wasmCloud host"},
+	abiWapc:        {"a waPC guest", "run it in its waPC host, such as Kubewarden"},
+	abiGo:          {"a Go program for JavaScript", "build it with GOOS=wasip1 instead of GOOS=js"},
+	abiBindgen:     {"a wasm-bindgen module for JavaScript", "build it for the target wasm32-wasip1"},
 }
 
 // abiOf names the interface for which a module was built by what it imports.
@@ -59,7 +62,7 @@ func abiOfImport(i wasmfile.Import) (string, int) {
 	case strings.HasPrefix(m, "wasix_"), m == "wasix":
 		return abiWASIX, 9
 	case strings.HasPrefix(m, "wasi:"), strings.HasPrefix(m, "cm32p2"), m == "canon", strings.HasPrefix(m, "[export]"):
-		return abiComponent, 9
+		return ComponentModel, 9
 	case m == "wasmbus":
 		return abiWasmbus, 9
 	case m == "wapc":

@@ -22,7 +22,9 @@ func (c *Cache) build(ctx context.Context, module *os.File, size int64) (string,
 		return "", err
 	}
 	defer mem.Close()
-	if _, err := c.Preflight(mem); err != nil {
+	// Which function is called is the caller's matter.
+	var no *Refusal
+	if _, err := c.Preflight(mem, ""); err != nil && !(errors.As(err, &no) && no.Kind == NoStart) {
 		return "", err
 	}
 	list := c.compilers()
@@ -33,7 +35,6 @@ func (c *Cache) build(ctx context.Context, module *os.File, size int64) (string,
 	quick := slices.Contains(list, quickCompiler) && good != quickCompiler
 	if quick && c.cfg.FastTier >= 0 && size >= c.cfg.FastTier {
 		err := c.compile(ctx, mem, digest, quickCompiler, 0)
-		var no *Refusal
 		if err == nil || ctx.Err() != nil || (errors.As(err, &no) && no.Kind != Unsupported) {
 			return digest, err
 		}

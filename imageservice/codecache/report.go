@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/internal/wasmfile"
@@ -51,32 +52,70 @@ func shortened(list []string) []string {
 
 const maxListed = 20 // names in one error text
 
-// Preflight reads the outside of a file and says whether it can run here. The
-// error is a *Refusal when it cannot, else one of reading; the report is as
-// complete as the file allows, and nil only when nothing could be read. Cheap
-// for a file that was seen before and has not changed.
-func (c *Cache) Preflight(module *os.File) (*Report, error) {
-	before, err := identify(module)
+// Preflight reads the outside of a file and says whether it can run here, from
+// the exported function on, which is _start when it is empty. The error is a
+// *Refusal when it cannot, else one of reading; the report is as complete as the
+// file allows, and nil only when nothing could be read. Cheap for a file that was
+// seen before and has not changed.
+func (c *Cache) Preflight(module *os.File, function string) (*Report, error) {
+	v, err := c.judged(module)
 	if err != nil {
 		return nil, err
+	}
+	if function == "" || function == "_start" || (v.refusal != nil && v.refusal.Kind != NoStart) {
+		return v.report, v.err()
+	}
+	f, err := wasmfile.Parse(module, v.report.Size)
+	if err != nil {
+		return v.report, err
+	}
+	if f.Export(function, wasmfile.Func) {
+		return v.report, nil
+	}
+	return v.report, &Refusal{NoStart, "exports no function " + quoted(function), "name one that it exports behind the # of the entrypoint: " + someFuncs(f)}
+}
+
+// quoted shows a name that an image chose.
+func quoted(name string) string {
+	if len(name) > maxReportedName {
+		name = name[:maxReportedName]
+	}
+	return strconv.Quote(name)
+}
+
+func someFuncs(f *wasmfile.File) string {
+	var names []string
+	for _, e := range f.Exports {
+		if e.Kind == wasmfile.Func && len(names) < maxListed {
+			names = append(names, quoted(e.Name))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// judged gives the verdict about a file whose function _start is called.
+func (c *Cache) judged(module *os.File) (verdict, error) {
+	before, err := identify(module)
+	if err != nil {
+		return verdict{}, err
 	}
 	digest, size, err := c.hash(module)
 	if err != nil {
-		return nil, err
+		return verdict{}, err
 	}
 	if v, ok := c.verdict(digest); ok {
-		return v.report, v.err()
+		return v, nil
 	}
 	report, refusal, err := c.inspect(module, digest, size)
 	if err != nil {
-		return nil, err
+		return verdict{}, err
 	}
 	v := verdict{report, refusal}
 	// A file that somebody may be writing to must not decide about its digest.
 	if after, err := identify(module); err == nil && after == before && before.settled() {
 		c.remember(digest, v)
 	}
-	return report, v.err()
+	return v, nil
 }
 
 func (c *Cache) verdict(digest string) (verdict, bool) {
@@ -120,6 +159,9 @@ func (c *Cache) inspect(module *os.File, digest string, size int64) (*Report, *R
 	r.What = what
 	if kind != wasmfile.Module {
 		r.ABI = ""
+		if kind == wasmfile.Component {
+			r.describeComponent(module)
+		}
 		return r, refuseKind(kind, what), nil
 	}
 	f, err := wasmfile.Parse(module, size)
@@ -154,6 +196,19 @@ func refuseKind(kind wasmfile.Kind, what string) *Refusal {
 		return &Refusal{Invalid, "is " + what, "build it again for wasip1"}
 	}
 	return &Refusal{NotModule, "is " + what + ", not a WebAssembly module", "run it on a node with containerd, or build it for wasip1"}
+}
+
+// describeComponent lists what a component wants of a host. One that cannot be
+// parsed stays without: it is refused in any case.
+func (r *Report) describeComponent(module *os.File) {
+	r.ABI = ComponentModel
+	c, err := wasmfile.ParseComponent(module, r.Size)
+	if err != nil {
+		return
+	}
+	r.ImportCount, r.Imports = len(c.Imports), shortened(c.Imports)
+	r.ExportCount, r.Exports = len(c.Exports), shortened(c.Exports)
+	r.UnmetCount, r.Unmet = r.ImportCount, r.Imports
 }
 
 func (r *Report) describe(f *wasmfile.File) {
@@ -274,5 +329,5 @@ func Examine(ctx context.Context, cfg Config, module *os.File) (*Report, error) 
 	}
 	c := &Cache{cfg: cfg.withDefaults(), keys: map[string][32]byte{}, offered: map[[2]string]map[[2]string]bool{}, hashes: map[identity]string{}, reports: map[string]verdict{}}
 	c.setEngine(info)
-	return c.Preflight(module)
+	return c.Preflight(module, "")
 }

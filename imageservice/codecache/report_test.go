@@ -23,7 +23,7 @@ func TestPreflightSaysWhatAFileIsAndWhatToDo(t *testing.T) {
 		{"empty", "", NotModule, []string{"empty file"}, ""},
 		{"text", "(module)", NotModule, []string{"wat2wasm"}, ""},
 		{"webc", "\x00webc003", Unsupported, []string{"webc"}, ""},
-		{"component", "\x00asm\x0d\x00\x01\x00", Unsupported, []string{"component (WASI 0.2)", "build it for wasip1"}, ""},
+		{"component", "\x00asm\x0d\x00\x01\x00", Unsupported, []string{"component (WASI 0.2)", "build it for wasip1"}, ComponentModel},
 		{"unknown version", "\x00asm\x09\x00\x00\x00", Invalid, []string{"unknown version"}, ""},
 		{"truncated", program{}.String()[:20], Invalid, []string{"malformed"}, "none"},
 		{"something", "hello", NotModule, []string{"unknown kind"}, ""},
@@ -31,7 +31,7 @@ func TestPreflightSaysWhatAFileIsAndWhatToDo(t *testing.T) {
 		{"another signature", program{imports: []string{imp(p1, "fd_write", 0)}}.String(), Imports, []string{"fd_write (with another signature)"}, p1},
 		{"imported memory", program{imports: []string{name("env") + name("memory") + "\x02\x00\x01"}}.String(), Imports, []string{"env.memory (a memory)"}, "unknown"},
 		{"wasix", program{imports: []string{imp("wasix_32v1", "thread_spawn", 1), imp(p1, "fd_write", 1)}}.String(), Imports, []string{"WASIX program", "newer Wasmer"}, abiWASIX},
-		{"component core", program{imports: []string{imp("wasi:cli/stdout@0.2.0", "get-stdout", 0)}}.String(), Imports, []string{"core of a component"}, abiComponent},
+		{"component core", program{imports: []string{imp("wasi:cli/stdout@0.2.0", "get-stdout", 0)}}.String(), Imports, []string{"core of a component"}, ComponentModel},
 		{"proxy-wasm", program{imports: []string{imp("env", "proxy_log", 1)}}.String(), Imports, []string{"proxy-wasm plug-in", "Envoy"}, abiProxy},
 		{"emscripten", program{imports: []string{imp("env", "emscripten_memcpy_js", 1), imp(p1, "fd_write", 1)}}.String(), Imports, []string{"Emscripten", "STANDALONE_WASM"}, abiEmscripten},
 		{"wasmbus", program{imports: []string{imp("wasmbus", "__host_call", 1)}}.String(), Imports, []string{"wasmCloud"}, abiWasmbus},
@@ -52,7 +52,7 @@ func TestPreflightSaysWhatAFileIsAndWhatToDo(t *testing.T) {
 		{"gc", program{types: "\x01\x5f\x00", exports: "\x00"}.String(), Unsupported, []string{"GC"}, "none"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, err := newBench(t).open().Preflight(module(t, tc.text))
+			r, err := newBench(t).open().Preflight(module(t, tc.text), "")
 			if r == nil || r.ABI != tc.abi || r.Module != sum(tc.text) {
 				t.Fatalf("report = %+v, %v, want ABI %q", r, err, tc.abi)
 			}
@@ -70,7 +70,7 @@ func TestPreflightSaysWhatAFileIsAndWhatToDo(t *testing.T) {
 }
 
 func TestRefusalExplainsInOneSentence(t *testing.T) {
-	_, err := newBench(t).open().Preflight(module(t, "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x03\x00\x3e\x00"))
+	_, err := newBench(t).open().Preflight(module(t, "\x7fELF\x02\x01\x01"+strings.Repeat("\x00", 9)+"\x03\x00\x3e\x00"), "")
 	var no *Refusal
 	errors.As(err, &no)
 	want := "image docker.io/library/nginx:latest: entrypoint /usr/sbin/nginx is a native ELF binary (x86-64), not a WebAssembly module: run it on a node with containerd, or build it for wasip1"
@@ -84,7 +84,7 @@ func TestTheListOfUnmetImportsIsBounded(t *testing.T) {
 	for i := range 300 {
 		imports = append(imports, imp("x", fmt.Sprintf("f%d%s", i, strings.Repeat("y", 500)), 0))
 	}
-	_, err := newBench(t).open().Preflight(module(t, program{imports: imports}.String()))
+	_, err := newBench(t).open().Preflight(module(t, program{imports: imports}.String()), "")
 	if err == nil || len(err.Error()) > 4000 || !strings.Contains(err.Error(), "and 280 more") {
 		t.Errorf("error of %d bytes: %v", len(fmt.Sprint(err)), err)
 	}
@@ -95,7 +95,7 @@ func TestReportsAreBounded(t *testing.T) {
 	for i := range 3000 {
 		imports = append(imports, imp("x", fmt.Sprintf("f%d%s", i, strings.Repeat("é", 300)), 0))
 	}
-	r, err := newBench(t).open().Preflight(module(t, program{imports: imports}.String()))
+	r, err := newBench(t).open().Preflight(module(t, program{imports: imports}.String()), "")
 	if err == nil || r.ImportCount != 3000 || r.UnmetCount != 3000 || len(r.Imports) != 1000 || len(r.Unmet) != 1000 {
 		t.Fatalf("%d imports, %d unmet, lists of %d and %d: %v", r.ImportCount, r.UnmetCount, len(r.Imports), len(r.Unmet), err)
 	}
@@ -103,5 +103,28 @@ func TestReportsAreBounded(t *testing.T) {
 		if len(name) > 210 || !strings.HasSuffix(name, "é...") {
 			t.Errorf("name of %d bytes: %s", len(name), name)
 		}
+	}
+}
+
+func TestAnEntryFunctionTakesThePlaceOfStart(t *testing.T) {
+	c := newBench(t).open()
+	library := program{exports: "\x02" + name("run") + "\x00\x00" + name("memory") + "\x02\x00", memory: "\x01\x00\x01"}.String()
+	for _, tc := range []struct{ text, function, says string }{
+		{library, "run", ""},
+		{library, "", "has no _start"},
+		{library, "_start", "has no _start"},
+		{library, "walk", `exports no function "walk": name one that it exports behind the # of the entrypoint: "run"`},
+		{library, "memory", `exports no function "memory"`},
+		{program{}.String(), "_start", ""},
+		{program{}.String(), "run", `exports no function "run"`},
+		{"\x7fELF", "run", "native ELF binary"},
+	} {
+		_, err := c.Preflight(module(t, tc.text), tc.function)
+		if (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("function %q: %v, want %q", tc.function, err, tc.says)
+		}
+	}
+	if code := mustCode(t, c, module(t, library)); code.Compiler != "cranelift" {
+		t.Errorf("code of a library is by %s", code.Compiler)
 	}
 }

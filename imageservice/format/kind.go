@@ -58,6 +58,9 @@ const (
 	defaultModuleName = "module.wasm"
 )
 
+// SpinProblem says why Spin applications do not run.
+const SpinProblem = "it is a Spin application, which needs the component model and the Spin host; this engine runs preview1 modules: run it on a node with SpinKube"
+
 // Shape is the answer to what a manifest describes.
 type Shape struct {
 	Kind Kind
@@ -86,8 +89,7 @@ func Classify(d *Document) (Shape, error) {
 	wasmLayer, content := first(typeWasm), first(typeWasmContent)
 	switch {
 	case first(typeSpinConfig) >= 0:
-		s.Kind = Spin
-		s.Problem = "it is a Spin application, which needs the component model and the Spin host; this engine runs preview1 modules: run it on a node with SpinKube"
+		s.Kind, s.Problem = Spin, SpinProblem
 	case lower(d.Config.MediaType) == typeWasmConfigV0 || wasmLayer >= 0:
 		s.Kind = CNCF
 		switch {

@@ -338,7 +338,7 @@ func withShortPath(dir string, use func(path string) error) error {
 }
 
 func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
-	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce}
+	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, EntryPoint: spec.Function, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce}
 	s.Listeners = uint32(len(spec.Listeners))
 	if spec.Trace != nil {
 		s.TraceSize, s.TraceMark = uint64(spec.Trace.Size), spec.Trace.Mark

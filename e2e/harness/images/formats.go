@@ -82,3 +82,65 @@ func WithAttestation(image Artifact, p Platform) Index {
 		},
 	}
 }
+
+// Media types of formats that are not ours to run.
+const (
+	ModuleLayer      = "application/vnd.module.wasm.content.layer.v1+wasm"
+	SpinConfig       = "application/vnd.fermyon.spin.application.v1+config"
+	SpinData         = "application/vnd.wasm.content.layer.v1+data"
+	HelmConfig       = "application/vnd.cncf.helm.config.v1+json"
+	HelmLayer        = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+	CosignLayer      = "application/vnd.dev.cosign.simplesigning.v1+json"
+	NotationArtifact = "application/vnd.cncf.notary.signature"
+	InTotoLayer      = "application/vnd.in-toto+json"
+	EmptyConfig      = "application/vnd.oci.empty.v1+json"
+)
+
+// CNCFComponent is the CNCF's artifact for a component of WASI 0.2.
+func CNCFComponent(component []byte) Artifact {
+	a := CNCF(component)
+	a.Config.Data = mustJSON(map[string]any{
+		"created": created, "architecture": "wasm", "os": "wasip2", "layerDigests": []string{Digest(component)},
+		"component": map[string]any{"exports": []string{"wasi:http/incoming-handler@0.2.0"}, "imports": []string{"wasi:io/streams@0.2.0"}},
+	})
+	return a
+}
+
+// Module is the layout of wasmCloud 1, solo.io and func-e: configType is what
+// tells them apart.
+func Module(configType string, module []byte) Artifact {
+	return Artifact{MediaType: OCIManifest, Config: Blob{MediaType: configType, Data: []byte("{}")}, Layers: []Blob{titled(ModuleLayer, module)}}
+}
+
+// Single is an artifact of one layer under any media types.
+func Single(configType, layerType string, data []byte) Artifact {
+	return Artifact{MediaType: OCIManifest, Config: Blob{MediaType: configType, Data: []byte("{}")}, Layers: []Blob{titled(layerType, data)}}
+}
+
+// Spin is an application as `spin registry push` stores it: its component, a
+// static file, and the locked application that ties them.
+func Spin(component []byte) Artifact {
+	file := []byte("<h1>hello</h1>")
+	locked := mustJSON(map[string]any{
+		"spin_lock_version": 1,
+		"metadata":          map[string]any{"name": "shop", "version": "1.2.0"},
+		"triggers": []any{map[string]any{
+			"id": "trigger--front", "trigger_type": "http",
+			"trigger_config": map[string]any{"component": "front", "route": "/shop/..."},
+		}},
+		"components": []any{map[string]any{
+			"id":     "front",
+			"source": map[string]any{"content_type": "application/wasm", "digest": Digest(component)},
+			"files":  []any{map[string]any{"digest": Digest(file), "path": "index.html"}},
+		}},
+	})
+	return Artifact{
+		MediaType: OCIManifest,
+		Config: Blob{MediaType: OCIConfig, Data: mustJSON(map[string]any{
+			"architecture": "wasm", "os": "Wasip1",
+			"config": map[string]any{"Labels": map[string]string{"com.fermyon.spin.lockedAppDigest": Digest(locked)}},
+			"rootfs": map[string]any{"type": "layers", "diff_ids": []string{}},
+		})},
+		Layers: []Blob{{MediaType: WasmContentLayer, Data: component}, {MediaType: SpinData, Data: file}, {MediaType: SpinConfig, Data: locked}},
+	}
+}

@@ -1,0 +1,50 @@
+package imageservice
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
+)
+
+// maxDescription bounds a blob that is read to be described.
+const maxDescription = 4 << 20
+
+// contents says what an image holds that is not unpacked; nil for what is, and
+// when the image is removed meanwhile. What does not parse is told as such.
+func (s *Service) contents(img *Image) ([]string, error) {
+	if img.Format != format.Spin {
+		return nil, nil
+	}
+	list, err := s.spinContents(img)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+func (s *Service) spinContents(img *Image) ([]string, error) {
+	data, err := s.store.readBlob(img.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := format.Parse("", data)
+	if err != nil {
+		return nil, err
+	}
+	at := format.SpinConfig(doc)
+	if at < 0 {
+		return nil, nil // its files are in the root filesystem
+	}
+	if doc.Layers[at].Size > maxDescription {
+		return []string{"its locked application is too big to be read"}, nil
+	}
+	if data, err = s.store.readBlob(doc.Layers[at].Digest); err != nil {
+		return nil, err
+	}
+	list, err := format.DescribeSpin(data)
+	if err != nil {
+		return []string{err.Error()}, nil
+	}
+	return list, nil
+}
