@@ -6,6 +6,10 @@
 #include <stdint.h>
 
 /* What the Go side finds after the constructor. */
+/* Notes the first of these signals and makes the eventfd readable; an errno. */
+int cw_watch_signals(int eventfd, const int *signals, int count);
+int cw_caught_signal(void);
+
 const uint8_t *cw_payload(size_t *len); /* NULL: this process was given no plan */
 const uint8_t *cw_names(size_t *len, uint64_t *import_funcs);
 

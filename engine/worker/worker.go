@@ -9,11 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,7 +72,9 @@ func prepare() (*worker, error) {
 	if err := w.openHost(); err != nil {
 		return nil, err
 	}
-	w.watchSignals()
+	if err := w.watchSignals(); err != nil {
+		return nil, err
+	}
 	if err := w.serveControl(); err != nil {
 		return nil, err
 	}
@@ -150,30 +150,4 @@ func (w *worker) leave(r workerv1.ExitRecord) {
 		os.Exit(int(r.Code))
 	})
 	select {} // another end is under way
-}
-
-// watchSignals makes every signal that would end a program end the guest. A
-// worker may be pid 1 of its namespace, for which the kernel has no default
-// action.
-func (w *worker) watchSignals() {
-	signals := make(chan os.Signal, 4)
-	list := []os.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
-		unix.SIGIO, unix.SIGPWR, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGSTKFLT, unix.SIGSYS, unix.SIGTRAP, unix.SIGABRT,
-	}
-	for rt := syscall.Signal(35); rt <= 64; rt++ { // 32 to 34 are the C library's
-		list = append(list, rt)
-	}
-	signal.Notify(signals, list...)
-	signal.Ignore(unix.SIGPIPE) // a write to a closed pipe is EPIPE for the guest
-	go func() {
-		sig, ok := (<-signals).(syscall.Signal)
-		if !ok {
-			return
-		}
-		w.leave(workerv1.ExitRecord{
-			Kind: workerv1.ExitSignal, Code: uint32(128 + int(sig)),
-			Message: fmt.Sprintf("stopped by %s", unix.SignalName(sig)),
-		})
-	}()
 }
