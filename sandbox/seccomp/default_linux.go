@@ -55,9 +55,10 @@ const (
 	thread = unix.CLONE_THREAD | unix.CLONE_VM
 )
 
-// ttyCalls are the requests that a worker makes of a terminal, and the size of
-// what can be read. TIOCSTI, which types into a terminal, is not among them.
-var ttyCalls = []uint64{unix.TCGETS, unix.TCSETS, unix.TIOCGWINSZ, unix.TIOCSWINSZ, unix.TIOCINQ}
+// ioctls are the requests that a worker makes of a terminal, the size of what can
+// be read, and the number of a link, for the address of a name server. TIOCSTI,
+// which types into a terminal, is not among them.
+var ioctls = []uint64{unix.TCGETS, unix.TCSETS, unix.TIOCGWINSZ, unix.TIOCSWINSZ, unix.TIOCINQ, unix.SIOCGIFINDEX}
 
 // families are the socket families that a container can use. Others are mostly
 // attack surface of the kernel: AF_ALG, AF_VSOCK, AF_PACKET, AF_NETLINK.
@@ -101,7 +102,7 @@ func defaultPolicy(denied Denied) (*policy, error) {
 	}
 	p.needs()
 	p.add(rule{action: allow}, byDesign...)
-	for _, request := range ttyCalls {
+	for _, request := range ioctls {
 		p.add(is(1, request), "ioctl")
 	}
 	for _, family := range families {

@@ -24,6 +24,7 @@ type config struct {
 	timeout  time.Duration
 	attempts int
 	tcp      bool
+	rotate   bool // begin with any server, so that all have their share
 }
 
 // parseConfig reads resolv.conf. What it does not understand is skipped, as
@@ -40,7 +41,7 @@ func parseConfig(text string) config {
 		switch f[0] {
 		case "nameserver":
 			if ip, err := netip.ParseAddr(f[1]); err == nil && len(c.servers) < maxServers {
-				c.servers = append(c.servers, netip.AddrPortFrom(ip, serverPort))
+				c.servers = append(c.servers, netip.AddrPortFrom(ip.Unmap(), serverPort))
 			}
 		case "domain", "search":
 			c.search = f[1:]
@@ -59,8 +60,11 @@ func parseConfig(text string) config {
 func (c *config) option(o string) {
 	name, text, _ := strings.Cut(o, ":")
 	n, err := strconv.Atoi(text)
-	if name == "use-vc" {
+	switch name {
+	case "use-vc":
 		c.tcp = true
+	case "rotate":
+		c.rotate = true
 	}
 	if err != nil || n < 0 {
 		return

@@ -5,6 +5,7 @@ package dns
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 
@@ -112,9 +113,13 @@ func (c *config) ask(full string, v4, v6 bool) (found []netip.Addr, err error) {
 // query asks the servers in turn. A server that fails is passed over; one that
 // says that the name does not exist is believed.
 func (c *config) query(q dnsmessage.Question) ([]netip.Addr, error) {
+	first := 0
+	if c.rotate {
+		first = rand.IntN(len(c.servers))
+	}
 	for range c.attempts {
-		for _, server := range c.servers {
-			answer, err := c.exchange(server, q)
+		for i := range c.servers {
+			answer, err := c.exchange(c.servers[(first+i)%len(c.servers)], q)
 			if err != nil {
 				continue
 			}

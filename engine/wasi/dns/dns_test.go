@@ -28,7 +28,12 @@ type server struct {
 
 func newServer(t *testing.T, zone map[string][]string, change ...func(*server)) *server {
 	t.Helper()
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	return newServerAt(t, net.IPv4(127, 0, 0, 1), zone, change...)
+}
+
+func newServerAt(t *testing.T, ip net.IP, zone map[string][]string, change ...func(*server)) *server {
+	t.Helper()
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +41,7 @@ func newServer(t *testing.T, zone map[string][]string, change ...func(*server)) 
 	for _, f := range change {
 		f(s)
 	}
-	tcp, err := net.Listen("tcp4", s.addr.String())
+	tcp, err := net.Listen("tcp", s.addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +201,57 @@ func TestAServerThatFailsIsPassedOver(t *testing.T) {
 	}
 }
 
+func TestAServerOfIPv6(t *testing.T) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 on the loopback: %v", err)
+	} else {
+		l.Close()
+	}
+	for _, cut := range []bool{false, true} {
+		s := newServerAt(t, net.IPv6loopback, zone, func(s *server) { s.cut = cut })
+		cfg := s.config()
+		cfg.servers[0] = netip.AddrPortFrom(cfg.servers[0].Addr().WithZone("lo"), cfg.servers[0].Port())
+		if got, err := cfg.lookup("db.ns.svc.", true, true); len(got) != 3 || err != nil {
+			t.Errorf("cut %v: got %v, %v", cut, got, err)
+		}
+	}
+}
+
+func TestZoneID(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for zone, want := range map[string]uint32{"": 0, "7": 7, "lo": uint32(lo.Index), "no-such-link": 0, "a-name-that-is-far-too-long": 0} {
+		if got := zoneID(zone); got != want {
+			t.Errorf("zone %q: got %d, want %d", zone, got, want)
+		}
+	}
+}
+
+func TestRotateSharesTheWork(t *testing.T) {
+	a, b := newServer(t, zone), newServer(t, zone)
+	cfg := a.config()
+	cfg.servers = append(cfg.servers, b.addr)
+	for range 40 {
+		if _, err := cfg.lookup("only4.example.", true, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(b.questions()); n != 0 {
+		t.Errorf("without rotate the second server was asked %d times", n)
+	}
+	cfg.rotate = true
+	for range 40 { // that one server is never chosen has a probability of 2^-40
+		if _, err := cfg.lookup("only4.example.", true, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, m := len(a.questions()), len(b.questions()); n == 40 || m == 0 {
+		t.Errorf("with rotate the servers were asked %d and %d times", n-40, m)
+	}
+}
+
 func TestASilentServerTimesOut(t *testing.T) {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -236,13 +292,17 @@ func TestHostsAndLiterals(t *testing.T) {
 
 func TestResolvConf(t *testing.T) {
 	got := parseConfig("nameserver 10.0.0.10 # first\n; x\nnameserver fd00::a\nnameserver 1.1.1.1\nnameserver 2.2.2.2\nnameserver x\n" +
-		"domain old\nsearch a.b c\noptions ndots:5 timeout:99 attempts:0 use-vc ndots:x\n")
+		"domain old\nsearch a.b c\noptions ndots:5 timeout:99 attempts:0 use-vc rotate ndots:x\n")
 	want := config{
 		servers: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.10:53"), netip.MustParseAddrPort("[fd00::a]:53"), netip.MustParseAddrPort("1.1.1.1:53")},
-		search:  []string{"a.b", "c"}, ndots: 5, timeout: maxTimeout, attempts: 1, tcp: true,
+		search:  []string{"a.b", "c"}, ndots: 5, timeout: maxTimeout, attempts: 1, tcp: true, rotate: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	got = parseConfig("nameserver ::ffff:9.9.9.9\nnameserver fe80::1%eth0\n")
+	if want := []string{"9.9.9.9:53", "[fe80::1%eth0]:53"}; !reflect.DeepEqual([]string{got.servers[0].String(), got.servers[1].String()}, want) {
+		t.Errorf("servers %v, want %v", got.servers, want)
 	}
 	if c := parseConfig(""); len(c.servers) != 1 || c.ndots != 1 {
 		t.Errorf("an empty file gives %+v", c)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ type conn struct {
 }
 
 func dial(server netip.AddrPort, kind int, deadline time.Time) (*conn, error) {
-	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(server.Port()), Addr: server.Addr().As16()})
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(server.Port()), Addr: server.Addr().As16(), ZoneId: zoneID(server.Addr().Zone())})
 	if server.Addr().Is4() {
 		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()}
 	}
@@ -71,6 +72,27 @@ func dial(server netip.AddrPort, kind int, deadline time.Time) (*conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// zoneID is the number of the link that a link-local address belongs to, 0 when
+// it says none.
+func zoneID(zone string) uint32 {
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil || zone == "" {
+		return uint32(n)
+	}
+	ifr, err := unix.NewIfreq(zone)
+	if err != nil {
+		return 0
+	}
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	if unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr) != nil {
+		return 0
+	}
+	return ifr.Uint32()
 }
 
 func (c *conn) close() { unix.Close(c.fd) }

@@ -225,6 +225,9 @@ func (s *System) adopt(host int, dir *file, rights, inheriting wasi.Rights, flag
 		if err == nil {
 			f.rights &^= lacking(access & unix.O_ACCMODE)
 		}
+		if kind == wasi.FiletypeCharacterDevice && isTerminal(host) {
+			f.rights &^= wasi.RightFdSeek | wasi.RightFdTell // by which guests know one
+		}
 	}
 	n, errno := s.table.Insert(f)
 	if errno != 0 {

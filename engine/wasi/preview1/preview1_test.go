@@ -184,3 +184,39 @@ func TestUnstableLayouts(t *testing.T) {
 		t.Errorf("seek from the end (1): %v, at %d; want 9", errno, g.u64(300))
 	}
 }
+
+// TestUnstablePolls has subscriptions of 56 bytes, in which the clock has a
+// number of the guest's own in front.
+func TestUnstablePolls(t *testing.T) {
+	g := newGuest(t)
+	fd := g.open("f", wasi.OflagsCreat)
+	const in, out, result, size = 1024, 2048, 3000, 56
+	g.setU64(in, 7)                              // user data
+	g.setU64(in+16, 99)                          // the guest's number for the clock
+	g.setU32(in+24, uint32(wasi.ClockMonotonic)) // the clock
+	g.setU64(in+32, 1000)                        // nanoseconds
+	g.setU64(in+size, 8)                         // user data
+	g.mem[in+size+8] = byte(wasi.EventFdWrite)   // type
+	g.setU32(in+size+16, fd)                     // descriptor
+	poll, _ := find(t, "wasi_unstable", "poll_oneoff", 4)
+	if errno := poll(g.host, g.mem, []uint64{in, out, 1, result}); errno != 0 || g.u32(result) != 1 || g.u64(out) != 7 {
+		t.Errorf("the clock: %v, %d events, the first of %d", errno, g.u32(result), g.u64(out))
+	}
+	if errno := poll(g.host, g.mem, []uint64{in + size, out, 1, result}); errno != 0 || g.u64(out) != 8 || g.mem[out+10] != byte(wasi.EventFdWrite) {
+		t.Errorf("the file: %v, event of %d, type %d", errno, g.u64(out), g.mem[out+10])
+	}
+	g.mem[in+48] = 2 // a flag that there is not
+	if errno := poll(g.host, g.mem, []uint64{in, out, 1, result}); errno != wasi.EINVAL {
+		t.Errorf("an unknown flag: %v, want EINVAL", errno)
+	}
+	stat, _ := find(t, "wasi_unstable", "path_filestat_get", 5)
+	p, n := g.put(4000, "f")
+	if errno := stat(g.host, g.mem, []uint64{3, 0, p, n, out}); errno != 0 || g.mem[out+16] != byte(wasi.FiletypeRegularFile) || g.u32(out+20) != 1 {
+		t.Errorf("filestat by path: %v, type %d, links %d", errno, g.mem[out+16], g.u32(out+20))
+	}
+	for _, im := range preview1.Imports() {
+		if im.Module == "wasi_unstable" && im.Name == "sock_accept" {
+			t.Error("wasi_unstable has a sock_accept, which came later")
+		}
+	}
+}
