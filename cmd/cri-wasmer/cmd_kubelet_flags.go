@@ -29,7 +29,10 @@ type taint struct{ key, value, effect string }
 func (t taint) String() string { return t.key + "=" + t.value + ":" + t.effect }
 
 const (
-	archLabel    = "kubernetes.io/arch"
+	// As a label it would not last: with its first status the kubelet sets it to
+	// its own architecture, whatever --node-labels says, and the node controller
+	// makes beta.kubernetes.io/arch follow. So it is a taint alone.
+	archTaint    = "kubernetes.io/arch"
 	runtimeLabel = "cri-wasmer.dev/runtime"
 )
 
@@ -45,9 +48,9 @@ var profiles = []profile{
 		[]keyValue{ours}, []taint{{runtimeLabel, handlers[0], "NoSchedule"}},
 	},
 	{
-		"krustlet", "labels and taints of a Krustlet node, for manifests that were made for one",
-		[]keyValue{{archLabel, "wasm32-wasi"}, {"type", "krustlet"}},
-		[]taint{{archLabel, "wasm32-wasi", "NoSchedule"}, {archLabel, "wasm32-wasi", "NoExecute"}},
+		"krustlet", "the taints of a Krustlet node, for manifests that were made for one",
+		[]keyValue{{"type", "krustlet"}},
+		[]taint{{archTaint, "wasm32-wasi", "NoSchedule"}, {archTaint, "wasm32-wasi", "NoExecute"}},
 	},
 }
 

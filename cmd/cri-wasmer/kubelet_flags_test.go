@@ -15,7 +15,7 @@ func TestKubeletFlags(t *testing.T) {
 		{
 			"krustlet", []string{"--profile", "krustlet"},
 			"--container-runtime-endpoint=unix:///run/cri-wasmer/cri.sock\n" +
-				"--node-labels=kubernetes.io/arch=wasm32-wasi,type=krustlet\n" +
+				"--node-labels=type=krustlet\n" +
 				"--register-with-taints=kubernetes.io/arch=wasm32-wasi:NoSchedule,kubernetes.io/arch=wasm32-wasi:NoExecute\n",
 		},
 		{
@@ -51,7 +51,6 @@ registerWithTaints:
 			"k3s", []string{"--profile=krustlet", "-o", "k3s"},
 			`container-runtime-endpoint: unix:///run/cri-wasmer/cri.sock
 node-label:
-  - kubernetes.io/arch=wasm32-wasi
   - type=krustlet
 node-taint:
   - kubernetes.io/arch=wasm32-wasi:NoSchedule
