@@ -37,7 +37,8 @@ type Options struct {
 	NodeName     string         // "wasm-node" when empty
 	MaxPods      int            // 110 when 0
 	Kubelet      map[string]any // replaces fields of the kubelet's configuration
-	KubeletFlags []string       // such as --node-labels
+	Profile      string         // of cri-wasmer kubelet-flags, whose flags the kubelet gets; "" for none
+	KubeletFlags []string       // further ones, such as --node-labels
 }
 
 // Cluster is a running cluster. Kubectl and what asks the API are safe for

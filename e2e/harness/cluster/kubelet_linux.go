@@ -7,8 +7,11 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubebin"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
@@ -66,10 +69,27 @@ func (c *Cluster) StartKubelet(ctx context.Context) error {
 		"--hostname-override=" + c.options.NodeName,
 		"--node-ip=" + kubenode.IP,
 	}
-	if err := c.start(kubebin.Kubelet, append(args, c.options.KubeletFlags...)...); err != nil {
+	profile, err := c.profileFlags(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.start(kubebin.Kubelet, slices.Concat(args, profile, c.options.KubeletFlags)...); err != nil {
 		return err
 	}
 	return c.waitNode(ctx)
+}
+
+// profileFlags are what the server itself says that its kubelet must be told.
+func (c *Cluster) profileFlags(ctx context.Context) ([]string, error) {
+	if c.options.Profile == "" {
+		return nil, nil
+	}
+	out, err := exec.CommandContext(ctx, c.options.Server.Binary, "kubelet-flags",
+		"--profile", c.options.Profile, "--socket", c.Server.Socket()).Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the kubelet's flags: %w", err)
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // StopKubelet ends the kubelet. Pods go on.

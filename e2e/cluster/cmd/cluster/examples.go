@@ -43,27 +43,28 @@ func pushExamples(r *images.Registry, guests string) ([]string, error) {
 }
 
 // explain tells a person how to use the cluster.
-func explain(c *cluster.Cluster, dir, binaries string, names []string) {
-	kubectl, err := filepath.Abs(filepath.Join(binaries, "kubectl"))
-	if err != nil {
-		kubectl = "kubectl"
-	}
+func explain(c *cluster.Cluster, dir, server, binaries string, names []string) {
 	fmt.Printf(`
 The cluster is ready: node %s. In another terminal:
 
   export KUBECONFIG=%s
-  %s get nodes -o wide
-  %[3]s run hello --image=webassembly.azurecr.io/hello-wasm:v1 --restart=Never
-  %[3]s logs hello
+  export REGISTRY=%s
+  export PATH=%s:%s:$PATH
 
-There is no kube-proxy and no DNS in it: services have endpoints, but no address
-that works. To reach pods by their addresses, or the server by crictl:
+  kubectl get nodes -o wide
+  kubectl run hello --image=webassembly.azurecr.io/hello-wasm:v1 --restart=Never
+  kubectl logs hello
+
+What is pushed to $REGISTRY can be run. There is no kube-proxy and no DNS: services
+have endpoints, but no address that works. To reach pods by their addresses, or the
+server by crictl:
 
   nsenter -n -t $(cat %s)
   crictl -r unix://%s ps
 
 Images of the guests of the tests are there as well:
-`, c.NodeName(), kubeconfig(dir), kubectl, pidFile(dir), c.Server.Socket())
+`, c.NodeName(), kubeconfig(dir), os.Getenv(registryVariable), binaries, filepath.Dir(server),
+		pidFile(dir), c.Server.Socket())
 	for _, name := range names {
 		fmt.Println(" ", name)
 	}

@@ -3,7 +3,7 @@
 // run from the top of the repository by `make cluster`.
 //
 // The cluster lives in namespaces of its own. kubectl reaches it from outside
-// by a way that this command keeps open:
+// by a way that this command keeps open, and so does who pushes to its registry:
 //
 //	kubectl ──> 127.0.0.1:PORT ──> DIR/api.sock ──> 127.0.0.1:6443
 //	     outside of the namespaces    │     inside
@@ -31,13 +31,14 @@ import (
 
 // The process outside tells the one inside by these.
 const (
-	dirVariable  = "CLUSTER_DIR"
-	portVariable = "CLUSTER_ADDRESS"
+	dirVariable      = "CLUSTER_DIR"
+	apiVariable      = "CLUSTER_API"
+	registryVariable = "CLUSTER_REGISTRY"
 )
 
 type options struct {
 	server, guests, binaries string
-	flags                    string
+	node, profile, flags     string
 }
 
 func main() {
@@ -45,8 +46,18 @@ func main() {
 	flag.StringVar(&o.server, "server", "bin/cri-wasmer", "the server of the node")
 	flag.StringVar(&o.guests, "guests", "build/guests", "directory with compiled guests, for the example images")
 	flag.StringVar(&o.binaries, "kubernetes", "build/kubernetes", "directory with the programs of Kubernetes")
+	flag.StringVar(&o.node, "node", "wasm-node", "the name of the node")
+	flag.StringVar(&o.profile, "profile", "", "a profile of cri-wasmer kubelet-flags for the kubelet, such as krustlet")
 	flag.StringVar(&o.flags, "kubelet-flags", "", "further flags of the kubelet, separated by spaces")
 	flag.Parse()
+	for _, path := range []*string{&o.server, &o.guests, &o.binaries} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "cluster:", err)
+			os.Exit(1)
+		}
+		*path = absolute
+	}
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
@@ -76,16 +87,19 @@ func outside() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("listen for kubectl: %w", err)
-	}
-	way := relay(listener, func() (net.Conn, error) { return net.Dial("unix", apiSocket(dir)) })
-	defer way.Close()
-	for name, value := range map[string]string{dirVariable: dir, portVariable: listener.Addr().String()} {
-		if err := os.Setenv(name, value); err != nil {
+	for variable, socket := range map[string]string{apiVariable: apiSocket(dir), registryVariable: registrySocket(dir)} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("listen for clients: %w", err)
+		}
+		way := relay(listener, func() (net.Conn, error) { return net.Dial("unix", socket) })
+		defer way.Close()
+		if err := os.Setenv(variable, listener.Addr().String()); err != nil {
 			return err
 		}
+	}
+	if err := os.Setenv(dirVariable, dir); err != nil {
+		return err
 	}
 	var noted error
 	code := isolate.RunTelling(func() int { return 1 }, func(pid int) {
@@ -100,8 +114,9 @@ func outside() (err error) {
 // pidFile names a process of the namespaces as it is seen from outside.
 func pidFile(dir string) string { return filepath.Join(dir, "pid") }
 
-func kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
-func apiSocket(dir string) string  { return filepath.Join(dir, "api.sock") }
+func kubeconfig(dir string) string     { return filepath.Join(dir, "kubeconfig") }
+func apiSocket(dir string) string      { return filepath.Join(dir, "api.sock") }
+func registrySocket(dir string) string { return filepath.Join(dir, "registry.sock") }
 
 // inside is the life of the cluster.
 func inside(o options) int {
@@ -129,35 +144,51 @@ func serve(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Println("starting a cluster; its logs are in", dir)
-	c, err := cluster.Start(ctx, cluster.Options{
-		Binaries:     o.binaries,
-		Dir:          filepath.Join(dir, "c"),
-		KubeletFlags: strings.Fields(o.flags),
-		Server: daemon.Options{
-			Binary: o.server,
-			Hosts: map[string]string{
-				"webassembly.azurecr.io": daemon.Mirror(registry.URL()),
-				exampleHost:              daemon.Mirror(registry.URL()),
-			},
-		},
-	})
+	c, err := cluster.Start(ctx, clusterOptions(o, dir, registry))
 	if err != nil {
 		return err
 	}
 	defer func() {
 		fmt.Println("ending the cluster")
-		err = errors.Join(err, c.Close())
+		if err = errors.Join(err, c.Close()); err == nil {
+			fmt.Println("the cluster has ended")
+		}
 	}()
-	listener, err := net.Listen("unix", apiSocket(dir))
-	if err != nil {
-		return fmt.Errorf("open the way in: %w", err)
+	for socket, address := range map[string]string{
+		apiSocket(dir):      strings.TrimPrefix(c.URL(), "https://"),
+		registrySocket(dir): registry.Host(),
+	} {
+		listener, err := net.Listen("unix", socket)
+		if err != nil {
+			return fmt.Errorf("open the way in: %w", err)
+		}
+		way := relay(listener, func() (net.Conn, error) { return net.Dial("tcp", address) })
+		defer way.Close()
 	}
-	way := relay(listener, func() (net.Conn, error) { return net.Dial("tcp", strings.TrimPrefix(c.URL(), "https://")) })
-	defer way.Close()
-	if err := c.WriteKubeconfig(kubeconfig(dir), "https://"+os.Getenv(portVariable)); err != nil {
+	if err := c.WriteKubeconfig(kubeconfig(dir), "https://"+os.Getenv(apiVariable)); err != nil {
 		return err
 	}
-	explain(c, dir, o.binaries, names)
+	explain(c, dir, o.server, o.binaries, names)
 	<-ctx.Done()
 	return nil
+}
+
+func clusterOptions(o options, dir string, registry *images.Registry) cluster.Options {
+	mirror := daemon.Mirror(registry.URL())
+	return cluster.Options{
+		Binaries:     o.binaries,
+		Dir:          filepath.Join(dir, "c"),
+		NodeName:     o.node,
+		Profile:      o.profile,
+		KubeletFlags: strings.Fields(o.flags),
+		Server: daemon.Options{
+			Binary: o.server,
+			Hosts: map[string]string{
+				"webassembly.azurecr.io": mirror,
+				exampleHost:              mirror,
+				// By the name that it has outside.
+				os.Getenv(registryVariable): mirror,
+			},
+		},
+	}
 }
