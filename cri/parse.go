@@ -41,6 +41,9 @@ func parsePod(c *runtimev1.PodSandboxConfig, handler string) (sandbox.PodConfig,
 	if p.Namespaces, err = parseNamespaces(sec.GetNamespaceOptions()); err != nil {
 		return p, err
 	}
+	if p.UserNS, _, err = parseUserNS(sec.GetNamespaceOptions().GetUsernsOptions()); err != nil {
+		return p, err
+	}
 	if p.Namespaces.PID == sandbox.NamespaceTarget || p.Namespaces.Network == sandbox.NamespaceTarget {
 		return p, invalid("a pod sandbox cannot take a namespace of a target container")
 	}
@@ -53,18 +56,44 @@ var modes = map[runtimev1.NamespaceMode]sandbox.NamespaceMode{
 }
 
 func parseNamespaces(o *runtimev1.NamespaceOption) (sandbox.Namespaces, error) {
-	n := sandbox.Namespaces{Network: modes[o.GetNetwork()], PID: modes[o.GetPid()], IPC: modes[o.GetIpc()], Target: o.GetTargetId()}
-	u := o.GetUsernsOptions()
-	if u == nil || u.Mode == runtimev1.NamespaceMode_NODE {
-		return n, nil
+	n := sandbox.Namespaces{Target: o.GetTargetId()}
+	for _, f := range []struct {
+		what string
+		mode runtimev1.NamespaceMode
+		to   *sandbox.NamespaceMode
+	}{{"network", o.GetNetwork(), &n.Network}, {"pid", o.GetPid(), &n.PID}, {"ipc", o.GetIpc(), &n.IPC}} {
+		mode, ok := modes[f.mode]
+		if !ok {
+			return n, invalid("%s namespace mode %s is not known", f.what, f.mode)
+		}
+		*f.to = mode
 	}
-	if u.Mode != runtimev1.NamespaceMode_POD {
-		return n, invalid("user namespace mode %s", u.Mode)
+	return n, nil
+}
+
+// parseUserNS gives the user namespace that is asked for, or says that the
+// host's users are asked for explicitly.
+func parseUserNS(u *runtimev1.UserNamespace) (ns *sandbox.UserNS, hostUsers bool, err error) {
+	switch {
+	case u == nil:
+		return nil, false, nil
+	case u.Mode == runtimev1.NamespaceMode_NODE:
+		if len(u.Uids)+len(u.Gids) > 0 {
+			return nil, false, invalid("user namespace mode NODE has no mappings")
+		}
+		return nil, true, nil
+	case u.Mode != runtimev1.NamespaceMode_POD:
+		return nil, false, invalid("user namespace mode %s: only POD and NODE can be had", u.Mode)
 	}
-	if len(u.Uids) != 1 || len(u.Gids) != 1 || u.Uids[0].ContainerId != 0 || u.Gids[0].ContainerId != 0 {
-		return n, invalid("a user namespace needs exactly one uid and one gid mapping that start at container id 0")
+	return &sandbox.UserNS{UIDs: parseMappings(u.Uids), GIDs: parseMappings(u.Gids)}, false, nil
+}
+
+func parseMappings(list []*runtimev1.IDMapping) []sandbox.IDMapping {
+	var m []sandbox.IDMapping
+	for _, x := range list {
+		m = append(m, sandbox.IDMapping{ContainerID: x.GetContainerId(), HostID: x.GetHostId(), Size: x.GetLength()})
 	}
-	return n, unsupported("user namespaces: set hostUsers of the pod to true")
+	return m
 }
 
 func parseContainer(c *runtimev1.ContainerConfig) (sandbox.ContainerConfig, error) {
@@ -126,7 +155,7 @@ func parseMount(m *runtimev1.Mount) (sandbox.Requested, error) {
 		return r, invalid("mount %s has neither a host path nor an image", m.ContainerPath)
 	}
 	if len(m.UidMappings) > 0 || len(m.GidMappings) > 0 {
-		return r, unsupported("mount %s: id-mapped mounts", m.ContainerPath)
+		r.IDMap = &sandbox.UserNS{UIDs: parseMappings(m.UidMappings), GIDs: parseMappings(m.GidMappings)}
 	}
 	return r, nil
 }
@@ -158,7 +187,10 @@ func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security
 		return s, unsupported("AppArmor profile %q: this node has no AppArmor", a.LocalhostRef)
 	}
 	var err error
-	s.Namespaces, err = parseNamespaces(c.NamespaceOptions)
+	if s.Namespaces, err = parseNamespaces(c.NamespaceOptions); err != nil {
+		return s, err
+	}
+	s.UserNS, s.HostUsers, err = parseUserNS(c.NamespaceOptions.GetUsernsOptions())
 	return s, err
 }
 

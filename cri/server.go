@@ -28,6 +28,7 @@ type Config struct {
 	// ContainerFS is the directory of the writable layers, for ImageFsInfo.
 	ContainerFS string
 	RecursiveRO bool // the kernel can make mounts read-only recursively
+	UserNS      bool // pods can have user namespaces, and mounts with mapped ids
 	// Stopping is closed when the server is about to stop: streams without an
 	// end of their own end then.
 	Stopping <-chan struct{}
@@ -83,11 +84,11 @@ func (s *Server) Status(ctx context.Context, r *runtimev1.StatusRequest) (*runti
 			{Type: runtimev1.RuntimeReady, Status: true},
 			{Type: runtimev1.NetworkReady, Status: network.Ready, Reason: network.Reason, Message: network.Detail},
 		}},
-		Features: &runtimev1.RuntimeFeatures{SupplementalGroupsPolicy: true},
+		Features: &runtimev1.RuntimeFeatures{SupplementalGroupsPolicy: true, UserNamespacesHostNetwork: s.UserNS, MountOptions: s.RecursiveRO},
 	}
 	for _, name := range append([]string{""}, s.Handlers...) {
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimev1.RuntimeHandler{
-			Name: name, Features: &runtimev1.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: s.RecursiveRO},
+			Name: name, Features: &runtimev1.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: s.RecursiveRO, UserNamespaces: s.UserNS},
 		})
 	}
 	if !r.Verbose {

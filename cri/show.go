@@ -38,7 +38,7 @@ func showPodStatus(s sandbox.PodStatus) *runtimev1.PodSandboxStatus {
 		Id: s.ID, Metadata: podMetadata(&s.Config), State: podState(s.Phase), CreatedAt: nanos(s.CreatedAt),
 		Labels: s.Config.Labels, Annotations: s.Config.Annotations, RuntimeHandler: s.Config.Handler,
 		Network: &runtimev1.PodSandboxNetworkStatus{},
-		Linux:   &runtimev1.LinuxPodSandboxStatus{Namespaces: &runtimev1.Namespace{Options: showNamespaces(s.Config.Namespaces)}},
+		Linux:   &runtimev1.LinuxPodSandboxStatus{Namespaces: &runtimev1.Namespace{Options: showNamespaces(&s.Config)}},
 	}
 	for i, ip := range s.IPs {
 		if i == 0 {
@@ -63,8 +63,21 @@ var (
 	propagationsShown = reverse(propagations)
 )
 
-func showNamespaces(n sandbox.Namespaces) *runtimev1.NamespaceOption {
-	return &runtimev1.NamespaceOption{Network: modesShown[n.Network], Pid: modesShown[n.PID], Ipc: modesShown[n.IPC], TargetId: n.Target}
+func showNamespaces(c *sandbox.PodConfig) *runtimev1.NamespaceOption {
+	n := c.Namespaces
+	o := &runtimev1.NamespaceOption{Network: modesShown[n.Network], Pid: modesShown[n.PID], Ipc: modesShown[n.IPC], TargetId: n.Target}
+	if u := c.UserNS; u != nil {
+		o.UsernsOptions = &runtimev1.UserNamespace{Mode: runtimev1.NamespaceMode_POD, Uids: showMappings(u.UIDs), Gids: showMappings(u.GIDs)}
+	}
+	return o
+}
+
+func showMappings(list []sandbox.IDMapping) []*runtimev1.IDMapping {
+	var m []*runtimev1.IDMapping
+	for _, x := range list {
+		m = append(m, &runtimev1.IDMapping{ContainerId: x.ContainerID, HostId: x.HostID, Length: x.Size})
+	}
+	return m
 }
 
 var containerStates = map[sandbox.Phase]runtimev1.ContainerState{
@@ -118,6 +131,9 @@ func showMount(m *sandbox.Requested) *runtimev1.Mount {
 	r := &runtimev1.Mount{
 		HostPath: m.HostPath, ContainerPath: m.ContainerPath, Readonly: m.Readonly, SelinuxRelabel: m.SelinuxRelabel,
 		Propagation: propagationsShown[m.Propagation], RecursiveReadOnly: m.RecursiveReadonly, ImageSubPath: m.SubPath, MountOptions: m.Options,
+	}
+	if m.IDMap != nil {
+		r.UidMappings, r.GidMappings = showMappings(m.IDMap.UIDs), showMappings(m.IDMap.GIDs)
 	}
 	if m.Image != "" {
 		r.Image = &runtimev1.ImageSpec{Image: m.Image, ImageRef: m.ImageID}

@@ -32,6 +32,7 @@ type PodConfig struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	CgroupParent string            `json:"cgroupParent,omitempty"`
 	Namespaces   Namespaces        `json:"namespaces"`
+	UserNS       *UserNS           `json:"userNS,omitempty"` // nil: the host's users
 	Sysctls      map[string]string `json:"sysctls,omitempty"`
 	Privileged   bool              `json:"privileged,omitempty"`
 	Handler      string            `json:"handler,omitempty"` // runtime handler as asked
@@ -75,6 +76,8 @@ const (
 type Security struct {
 	User             UserSpec    `json:"user"`
 	Namespaces       Namespaces  `json:"namespaces"`
+	UserNS           *UserNS     `json:"userNS,omitempty"`    // as the request has it: the pod's, or nothing
+	HostUsers        bool        `json:"hostUsers,omitempty"` // asked for explicitly
 	Privileged       bool        `json:"privileged,omitempty"`
 	ReadonlyRoot     bool        `json:"readonlyRoot,omitempty"`
 	NoNewPrivs       bool        `json:"noNewPrivs,omitempty"`
@@ -99,6 +102,7 @@ type Requested struct {
 	ImageID           string      `json:"imageID,omitempty"` // what Image was at create time
 	SubPath           string      `json:"subPath,omitempty"`
 	Options           []string    `json:"options,omitempty"`
+	IDMap             *UserNS     `json:"idMap,omitempty"`
 }
 
 // ContainerConfig is what CreateContainer was asked for.

@@ -30,6 +30,9 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if err := checkContainer(&config); err != nil {
 		return nil, err
 	}
+	if err := checkContainerUserNS(&config.Security, pod.Config.UserNS); err != nil {
+		return nil, err
+	}
 	if _, err := m.targetOf(p.id, &config); err != nil {
 		return nil, err
 	}
@@ -103,7 +106,24 @@ func checkContainer(c *ContainerConfig) error {
 	return err
 }
 
+// checkContainerUserNS refuses users that are not the pod's: all containers of a
+// pod live in its user namespace.
+func checkContainerUserNS(s *Security, pod *UserNS) error {
+	switch {
+	case s.HostUsers && pod != nil:
+		return fmt.Errorf("container asks for the host's users, but its pod has a user namespace: %w", ErrInvalid)
+	case s.UserNS != nil && !s.UserNS.Equal(pod):
+		return fmt.Errorf("container asks for another user namespace than its pod has: %w", ErrInvalid)
+	}
+	return nil
+}
+
 func checkMount(mt *Requested) error {
+	if mt.IDMap != nil {
+		if err := checkMappings(mt.IDMap); err != nil {
+			return fmt.Errorf("mount %s: %w", mt.ContainerPath, err)
+		}
+	}
 	switch {
 	case mt.ContainerPath == "":
 		return fmt.Errorf("mount of %q has no container path: %w", mt.HostPath, ErrInvalid)
@@ -226,6 +246,7 @@ func (b *creation) buildRoot(ctx context.Context) error {
 	spec := RootSpec{
 		ID: rec.ID, Layers: b.image.Layers, Readonly: c.Security.ReadonlyRoot, Files: b.m.podFiles(rec.PodID),
 		Devices: c.Devices, Privileged: c.Security.Privileged, WorkingDir: rec.Cwd,
+		ShmPath: b.shmPath(), UserNS: b.pod.Config.UserNS, UserNSPath: b.pod.Kept.User,
 	}
 	for i := range c.Mounts {
 		mount, err := b.mount(ctx, &c.Mounts[i])
@@ -247,10 +268,20 @@ func (b *creation) buildRoot(ctx context.Context) error {
 	return nil
 }
 
+// shmPath is where the container's /dev/shm is on the host: it belongs to the
+// ipc namespace. Empty: the container has one of its own.
+func (b *creation) shmPath() string {
+	if b.rec.Config.Security.Namespaces.IPC == NamespaceNode {
+		return "/dev/shm"
+	}
+	return b.pod.Kept.Shm
+}
+
 func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
 	mount := Mount{
 		HostPath: r.HostPath, ContainerPath: r.ContainerPath, Readonly: r.Readonly,
 		RecursiveReadonly: r.RecursiveReadonly, Propagation: r.Propagation, SubPath: r.SubPath, Options: r.Options,
+		IDMap: r.IDMap,
 	}
 	if r.Image == "" {
 		return mount, nil
@@ -280,6 +311,9 @@ func (b *creation) identity(context.Context) error {
 	user, err := b.m.Inspector.LookupUser(b.c.root.Dir, b.image.User, b.rec.Config.Security.User)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", b.rec.Config.UserImage, err)
+	}
+	if err := b.pod.Config.UserNS.checkUser(user); err != nil {
+		return err
 	}
 	b.rec.User = user
 	env := newEnvironment()

@@ -163,6 +163,9 @@ func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, 
 		return nil, fmt.Errorf("make exec directory: %w", err)
 	}
 	defer os.RemoveAll(spec.Dir) // the exec holds its files open; nobody else needs them
+	if p, err := m.Pod(c.podID); err == nil {
+		spec.UserNS = p.Status().Kept.User
+	}
 	spec.Code, spec.Target = code.File, target
 	spec.Program, spec.Args, spec.Env, spec.Cwd = program, s.Command, execEnv(&rec, s.TTY), rec.Cwd
 	if spec.Dirs, err = m.targetRoot(&rec); err != nil {

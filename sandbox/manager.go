@@ -16,9 +16,12 @@ import (
 
 // Config holds everything that a Manager needs.
 type Config struct {
-	StateDir         string // on tmpfs: sockets, exit records, small files of pods
-	Launcher         Launcher
-	Network          Network
+	StateDir   string // on tmpfs: sockets, exit records, small files of pods
+	Launcher   Launcher
+	Network    Network
+	Namespaces NamespaceKeeper
+	// NoUserNS is why pods cannot have user namespaces here; nil: they can.
+	NoUserNS         error
 	Dialer           Dialer
 	Listeners        Listeners
 	Cgroups          Cgroups

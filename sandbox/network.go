@@ -36,6 +36,9 @@ type PodNetwork struct {
 	DNS         *DNS              `json:"dns,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	CgroupPath  string            `json:"cgroupPath,omitempty"`
+	// Made says that the namespace is there already, as it belongs to the
+	// user namespace of the pod, and only has to be connected.
+	Made bool `json:"made,omitempty"`
 }
 
 // PortMapping publishes a port of the pod on the host.

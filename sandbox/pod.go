@@ -31,9 +31,10 @@ type podRecord struct {
 	CreatedAt time.Time   `json:"createdAt"`
 	Network   *PodNetwork `json:"network,omitempty"` // nil: the host's
 	Result    *NetworkResult
-	Hostname  string      `json:"hostname"`
-	Init      *ProcessRef `json:"init,omitempty"`
-	Cgroup    string      `json:"cgroup,omitempty"` // of the init process
+	Hostname  string        `json:"hostname"`
+	Init      *ProcessRef   `json:"init,omitempty"`
+	Kept      PodNamespaces `json:"kept,omitzero"`
+	Cgroup    string        `json:"cgroup,omitempty"` // of the init process
 }
 
 // PodStatus is a snapshot of a pod.
@@ -48,6 +49,7 @@ type PodStatus struct {
 	InitPID   int
 	Hostname  string
 	Cgroup    string // of the init process, or empty
+	Kept      PodNamespaces
 }
 
 // ID is the sandbox id.
@@ -57,7 +59,7 @@ func (p *Pod) ID() string { return p.id }
 func (p *Pod) Status() PodStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname, Cgroup: p.rec.Cgroup}
+	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname, Cgroup: p.rec.Cgroup, Kept: p.rec.Kept}
 	if p.rec.Network != nil {
 		s.NetNS = p.rec.Network.NetNS
 	}

@@ -21,8 +21,14 @@ func (m *Manager) writePodFiles(rec *podRecord) error {
 	if err != nil {
 		return err
 	}
+	uid, gid := rec.Config.UserNS.HostRoot()
 	for name, text := range map[string]string{fileHosts: hosts, fileHostname: rec.Hostname + "\n", fileResolv: resolv} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		path := filepath.Join(dir, name)
+		err := os.WriteFile(path, []byte(text), 0o644)
+		if err == nil && rec.Config.UserNS != nil {
+			err = os.Chown(path, int(uid), int(gid))
+		}
+		if err != nil {
 			return fmt.Errorf("write %s of the pod: %w", name, err)
 		}
 	}

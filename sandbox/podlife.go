@@ -49,6 +49,12 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if err := checkAnnotations(c.Annotations); err != nil {
 		return err
 	}
+	if err := checkUserNS(c.UserNS); err != nil {
+		return err
+	}
+	if c.UserNS != nil && m.NoUserNS != nil {
+		return fmt.Errorf("this node has no user namespaces for pods: %w: set hostUsers of the pod to true: %w", m.NoUserNS, ErrUnsupported)
+	}
 	return checkSysctls(c)
 }
 
@@ -88,7 +94,13 @@ func (m *Manager) setUpPod(ctx context.Context, p *Pod, u *undo.Stack) error {
 		return err
 	}
 	u.Push(func(context.Context) error { return m.PodRecords.Delete(rec.ID) })
+	if err := m.makeNamespaces(ctx, rec, u); err != nil {
+		return err
+	}
 	if err := m.connect(ctx, rec, u); err != nil {
+		return err
+	}
+	if err := m.setSysctls(rec); err != nil {
 		return err
 	}
 	if err := m.writePodFiles(rec); err != nil {
@@ -130,8 +142,33 @@ func (m *Manager) choosePodNames(rec *podRecord) error {
 	rec.Network = &PodNetwork{
 		ID: rec.ID, Name: c.Name, Namespace: c.Namespace, UID: c.UID, NetNS: m.netnsPath(rec.ID),
 		Hostname: rec.Hostname, Ports: c.Ports, DNS: c.DNS, Annotations: c.Annotations, CgroupPath: c.CgroupParent,
+		Made: c.UserNS != nil,
 	}
 	return nil
+}
+
+// makeNamespaces makes what the containers share. The host's /dev/shm goes with
+// its ipc namespace.
+func (m *Manager) makeNamespaces(ctx context.Context, rec *podRecord, u *undo.Stack) (err error) {
+	c := &rec.Config
+	rec.Kept, err = m.Namespaces.Make(ctx, NamespaceSpec{
+		ID: rec.ID, User: c.UserNS, Net: rec.Network != nil, IPC: c.Namespaces.IPC != NamespaceNode,
+		UTS: rec.Network != nil, Hostname: rec.Hostname,
+	})
+	if err != nil {
+		return err
+	}
+	id := rec.ID
+	u.Push(func(context.Context) error { return m.Namespaces.Remove(id) })
+	return nil
+}
+
+func (m *Manager) setSysctls(rec *podRecord) error {
+	netns := ""
+	if rec.Network != nil {
+		netns = rec.Network.NetNS
+	}
+	return m.Namespaces.SetSysctls(rec.Kept, Sysctls{Values: rec.Config.Sysctls, NetNS: netns, User: rec.Config.UserNS})
 }
 
 func (m *Manager) connect(ctx context.Context, rec *podRecord, u *undo.Stack) error {
@@ -159,10 +196,9 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	}
 	u.Push(cg.Delete)
 	p.rec.Cgroup = cg.Path()
-	const nobody = 65534
 	init, err := m.Launcher.LaunchInit(ctx, ProcessSpec{
-		ID: p.id, Dir: m.podDir(p.id), PIDNS: PIDNamespace{New: true}, NewIPC: true, NewUTS: true,
-		Hostname: p.rec.Hostname, Cgroup: cg, User: User{UID: nobody, GID: nobody}, NoNewPrivs: true, Args: []string{"pod-init"},
+		ID: p.id, Dir: m.podDir(p.id), PIDNS: PIDNamespace{New: true}, IPCNS: p.rec.Kept.IPC, UTSNS: p.rec.Kept.UTS,
+		Cgroup: cg, User: initUser(p.rec.Config.UserNS), UserNS: p.rec.Kept.User, NoNewPrivs: true, Args: []string{"pod-init"},
 	})
 	if err != nil {
 		return fmt.Errorf("start pod init: %w", err)
@@ -171,6 +207,16 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	ref := init.Ref()
 	p.init, p.rec.Init = init, &ref
 	return nil
+}
+
+// initUser is nobody, or, where that is not mapped, root of a user namespace,
+// who is nobody on the host.
+func initUser(u *UserNS) User {
+	nobody := User{UID: 65534, GID: 65534}
+	if u.checkUser(nobody) != nil {
+		return User{}
+	}
+	return nobody
 }
 
 // endProcess kills a process and waits until it is gone.
@@ -214,8 +260,14 @@ func (m *Manager) stopPod(ctx context.Context, p *Pod) error {
 	if err := m.endInit(ctx, p); err != nil {
 		return err
 	}
-	if err := m.disconnect(ctx, p); err != nil || p.stopTold {
+	if err := m.disconnect(ctx, p); err != nil {
 		return err
+	}
+	if err := m.Namespaces.Remove(p.id); err != nil {
+		return fmt.Errorf("remove namespaces of the pod: %w", err)
+	}
+	if p.stopTold {
+		return nil
 	}
 	p.stopTold = true
 	m.announce(EventStopped, p.id, p)

@@ -90,14 +90,14 @@ type ProcessSpec struct {
 	Code *os.File
 
 	// Where it runs. With Target, an exec enters all namespaces and the root
-	// of a running container; Root, NetNS and the New flags are then unused.
+	// of a running container; Root, NetNS, IPCNS and UTSNS are then unused.
 	Target    Process
 	Root      *Root
 	NetNS     string // path; empty: the host's
+	IPCNS     string // likewise
+	UTSNS     string // likewise
+	UserNS    string // likewise; also with Target
 	PIDNS     PIDNamespace
-	NewIPC    bool
-	NewUTS    bool
-	Hostname  string
 	Cgroup    Cgroup // nil: stays in the daemon's
 	MountProc bool
 
@@ -108,9 +108,8 @@ type ProcessSpec struct {
 	Seccomp       []byte // struct sock_filter[]; nil: unconfined
 	OOMScoreAdj   int64
 	Rlimits       []Rlimit
-	Sysctls       map[string]string // by path below /proc/sys
-	MaskedPaths   []string          // below /proc
-	ReadonlyPaths []string          // below /proc
+	MaskedPaths   []string // below /proc
+	ReadonlyPaths []string // below /proc
 
 	// What it runs.
 	Program  string

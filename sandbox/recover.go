@@ -124,6 +124,9 @@ func (m *Manager) podAlive(p *Pod) bool {
 		default:
 		}
 	}
+	if !m.Namespaces.Alive(p.rec.Kept) {
+		return false
+	}
 	if p.rec.Network == nil {
 		return true
 	}
@@ -140,6 +143,9 @@ func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
 		if err := m.Network.Teardown(ctx, *p.rec.Network); err != nil {
 			return err
 		}
+	}
+	if err := m.Namespaces.Remove(p.id); err != nil {
+		return err
 	}
 	p.rec.Phase = PhaseNotReady
 	return m.forgetPod(p)
@@ -215,6 +221,7 @@ func (m *Manager) removeOrphans(ctx context.Context) error {
 	return errors.Join(
 		m.Cgroups.Orphans(ctx, cgroups),
 		m.Network.Orphans(ctx, pods),
+		m.Namespaces.Orphans(pods),
 		m.RootFS.Orphans(ctx, containers),
 		removeStrangers(m.podDir(""), pods),
 		removeStrangers(m.containerDir(""), containers),

@@ -50,6 +50,10 @@ type RootSpec struct {
 	Devices       []Device `json:"devices,omitempty"`
 	Privileged    bool     `json:"privileged,omitempty"` // all host devices in /dev
 	WorkingDir    string   `json:"workingDir,omitempty"` // made when missing
+	// UserNS maps the ids of the image and of the writable layer; UserNSPath is
+	// where such a user namespace is bound.
+	UserNS     *UserNS `json:"userNS,omitempty"`
+	UserNSPath string  `json:"userNSPath,omitempty"`
 }
 
 // Propagation is how mounts cross between host and container.
@@ -74,6 +78,9 @@ type Mount struct {
 	SubPath string   `json:"subPath,omitempty"`
 	// Options are further bind options: noexec, nosuid, nodev.
 	Options []string `json:"options,omitempty"`
+	// IDMap shows the owners of files as these mappings say; nil: as they are.
+	// An image is always shown as the root filesystem is.
+	IDMap *UserNS `json:"idMap,omitempty"`
 }
 
 // BindFile shows a file of the runtime inside the container.

@@ -121,12 +121,13 @@ func (m *Manager) processSpec(p *Pod, c *Container) (ProcessSpec, error) {
 	}
 	spec.ID, spec.Dir, spec.Code, spec.Cgroup = rec.ID, m.containerDir(rec.ID), code.File, cgroup
 	spec.Root, spec.NetNS, spec.MountProc = root, pod.NetNS, true
-	spec.NewIPC = rec.Config.Security.Namespaces.IPC != NamespaceNode
-	spec.NewUTS, spec.Hostname = pod.NetNS != "", pod.Hostname
+	spec.UTSNS, spec.UserNS = pod.Kept.UTS, pod.Kept.User
+	if rec.Config.Security.Namespaces.IPC != NamespaceNode {
+		spec.IPCNS = pod.Kept.IPC
+	}
 	if spec.PIDNS, err = m.pidNamespace(p, &rec); err != nil {
 		return spec, err
 	}
-	spec.Sysctls = sysctlPaths(pod.Config.Sysctls)
 	spec.Program, spec.Function, spec.Args, spec.Env, spec.Cwd, spec.LogPath = rec.Program, rec.Function, rec.Args, rec.Env, rec.Cwd, rec.LogPath
 	spec.FedStdin, spec.StdinOnce = rec.Config.Stdin, rec.Config.StdinOnce
 	spec.Env, spec.Trace = listenEnv(rec.Env, rec.Listen), m.traceFile(&rec, "")
@@ -200,21 +201,6 @@ func (m *Manager) pidNamespace(p *Pod, rec *containerRecord) (PIDNamespace, erro
 		return PIDNamespace{Join: p.init}, nil
 	}
 	return PIDNamespace{New: true}, nil
-}
-
-// sysctlPaths turns net.ipv4.ip_forward into net/ipv4/ip_forward.
-func sysctlPaths(sysctls map[string]string) map[string]string {
-	paths := make(map[string]string, len(sysctls))
-	for name, value := range sysctls {
-		b := []byte(name)
-		for i := range b {
-			if b[i] == '.' {
-				b[i] = '/'
-			}
-		}
-		paths[string(b)] = value
-	}
-	return paths
 }
 
 func (m *Manager) recordStart(c *Container, proc Process, at time.Time) error {

@@ -27,6 +27,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/dial"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/network"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/process"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
@@ -48,7 +49,7 @@ func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) 
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
-		d.openCgroups, d.openImages, d.openNetwork, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
+		d.openCgroups, d.openImages, d.openNetwork, d.openNamespaces, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -67,11 +68,14 @@ type daemon struct {
 	code     *codecache.Cache
 	images   *imageservice.Service
 	network  *network.CNI
+	kept     *namespace.Keeper
 	cgroups  *cgroup.Manager
 	rootfs   *rootfs.FS
 	launcher *process.Launcher
 	manager  *sandbox.Manager
 	streams  *cri.Streams
+
+	noUserNS error // why pods cannot have user namespaces; nil: they can
 }
 
 func (d *daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
@@ -136,6 +140,17 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 	return nil
 }
 
+func (d *daemon) openNamespaces(context.Context) (err error) {
+	d.kept, err = namespace.Open(namespace.Config{
+		Dir: filepath.Join(d.options.State, "namespaces"), NetNSDir: filepath.Join(d.options.State, "netns"), Worker: d.worker, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.kept.Close)
+	return nil
+}
+
 func (d *daemon) openCgroups(context.Context) (err error) {
 	c := cgroup.Config{DefaultParent: d.options.Cgroup.Parent, Logger: d.log}
 	if driver := d.options.Cgroup.Driver; driver != "auto" {
@@ -148,13 +163,28 @@ func (d *daemon) openCgroups(context.Context) (err error) {
 	return nil
 }
 
-func (d *daemon) openRootFS(context.Context) (err error) {
-	d.rootfs, err = rootfs.New(rootfs.Config{Dir: d.path("rootfs"), Logger: d.log})
+func (d *daemon) openRootFS(ctx context.Context) (err error) {
+	d.rootfs, err = rootfs.New(rootfs.Config{Dir: d.path("rootfs"), UserNS: d.kept.UserNS, Logger: d.log})
 	if err != nil {
 		return err
 	}
 	d.onClose(d.rootfs.Close)
+	if d.noUserNS = d.probeUserNS(ctx); d.noUserNS != nil {
+		d.log.Info("pods cannot have user namespaces on this node", "why", d.noUserNS)
+	}
 	return nil
+}
+
+// probeUserNS makes a user namespace and a root filesystem of its ids.
+func (d *daemon) probeUserNS(ctx context.Context) error {
+	ids := []sandbox.IDMapping{{HostID: 1 << 16, Size: 1 << 16}}
+	u := &sandbox.UserNS{UIDs: ids, GIDs: ids}
+	ns, err := d.kept.UserNS(u)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return d.rootfs.ProbeUserNS(ctx, u, fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
 }
 
 func (d *daemon) openProcesses(context.Context) (err error) {
@@ -180,7 +210,7 @@ func (d *daemon) openManager(ctx context.Context) error {
 		return err
 	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
-		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
+		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Namespaces: d.kept, NoUserNS: d.noUserNS, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
 		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Logger: d.log,
 		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
@@ -232,7 +262,7 @@ func (d *daemon) answer(ctx context.Context) error {
 	}
 	server := cri.NewServer(cri.Config{
 		Manager: d.manager, Images: d.images, Streams: d.streams, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
-		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, Stopping: ctx.Done(), Logger: d.log,
+		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, UserNS: d.noUserNS == nil, Stopping: ctx.Done(), Logger: d.log,
 	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

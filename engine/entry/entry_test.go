@@ -26,9 +26,7 @@ func everyStep(p *workerv1.Plan) {
 	p.AddFDU32(workerv1.StepFD, 11, workerv1.FDLog)
 	p.AddFD(workerv1.StepCgroup, 12, nil)
 	p.AddFDU32(workerv1.StepSetNS, 13, 0x20000)
-	p.Add(workerv1.StepHostname, []byte("host"))
 	p.AddU32(workerv1.StepProc, 0)
-	p.Add(workerv1.StepSysctl, []byte("net/ipv4/ip_forward\x001"))
 	p.AddU32(workerv1.StepOOMScore, 1000)
 	p.Add(workerv1.StepMask, []byte("/proc/kcore"))
 	p.Add(workerv1.StepReadonly, []byte("/proc/sys"))
@@ -70,6 +68,7 @@ func TestBadPlansAreRefused(t *testing.T) {
 		{"payload in the header", with(12, 3), "truncated"},
 		{"too many descriptors", with(20, 100000), "too many descriptors"},
 		{"fewer descriptors than used", with(20, 1), "wrong descriptor"},
+		{"step of an older release", plan(t, func(p *workerv1.Plan) { p.Add(workerv1.Step(7), []byte("host")) }), "unknown step"},
 		{"unknown step", plan(t, func(p *workerv1.Plan) { p.Add(workerv1.Step(99), nil) }), "unknown step"},
 		{"step without its descriptor", plan(t, func(p *workerv1.Plan) { p.AddU32(workerv1.StepStdio, 1) }), "wrong descriptor"},
 		{"data too short", plan(t, func(p *workerv1.Plan) { p.AddU32(workerv1.StepIDs, 1) }), "wrong length"},

@@ -35,13 +35,13 @@ int plan_open(struct plan *p, const uint8_t *base, size_t len, const char **err)
 }
 
 /* The least and most data that each step takes. */
-static const struct { uint8_t fd; uint32_t min, max; } shape[STEP_END] = {
-	[STEP_CGROUP] = {1, 0, 0}, [STEP_SETNS] = {1, 4, 4}, [STEP_PROC] = {0, 4, 4}, [STEP_MASK] = {0, 1, 4095},
-	[STEP_READONLY] = {0, 1, 4095}, [STEP_OOM_SCORE] = {0, 4, 4}, [STEP_HOSTNAME] = {0, 1, 64}, [STEP_SYSCTL] = {0, 3, 4095},
-	[STEP_RLIMIT] = {0, 20, 20}, [STEP_BOUNDING] = {0, 8, 8}, [STEP_GROUPS] = {0, 0, 4 * 65536}, [STEP_IDS] = {0, 8, 8},
-	[STEP_CAPS] = {0, 24, 24}, [STEP_NO_NEW_PRIVS] = {0, 0, 0}, [STEP_SECCOMP] = {0, 8, 8 * 4096}, [STEP_STDIO] = {1, 4, 4},
-	[STEP_FD] = {1, 4, 4}, [STEP_NAME] = {0, 1, 15}, [STEP_TERMINAL] = {0, 0, 0},
-	[STEP_TITLE] = {0, 1, 4096},
+static const struct { uint8_t known, fd; uint32_t min, max; } shape[STEP_END] = {
+	[STEP_CGROUP] = {1, 1, 0, 0}, [STEP_SETNS] = {1, 1, 4, 4}, [STEP_PROC] = {1, 0, 4, 4}, [STEP_MASK] = {1, 0, 1, 4095},
+	[STEP_READONLY] = {1, 0, 1, 4095}, [STEP_OOM_SCORE] = {1, 0, 4, 4},
+	[STEP_RLIMIT] = {1, 0, 20, 20}, [STEP_BOUNDING] = {1, 0, 8, 8}, [STEP_GROUPS] = {1, 0, 0, 4 * 65536}, [STEP_IDS] = {1, 0, 8, 8},
+	[STEP_CAPS] = {1, 0, 24, 24}, [STEP_NO_NEW_PRIVS] = {1, 0, 0, 0}, [STEP_SECCOMP] = {1, 0, 8, 8 * 4096}, [STEP_STDIO] = {1, 1, 4, 4},
+	[STEP_FD] = {1, 1, 4, 4}, [STEP_NAME] = {1, 0, 1, 15}, [STEP_TERMINAL] = {1, 0, 0, 0},
+	[STEP_TITLE] = {1, 0, 1, 4096},
 };
 
 int plan_next(const struct plan *p, size_t *at, struct step *s, const char **err)
@@ -55,7 +55,7 @@ int plan_next(const struct plan *p, size_t *at, struct step *s, const char **err
 	s->len = u32(b + 4);
 	s->data = b + OP_HEADER;
 	s->fd = fd == PLAN_NO_FD ? -1 : fd;
-	if (s->kind == 0 || s->kind >= STEP_END)
+	if (s->kind >= STEP_END || !shape[s->kind].known)
 		return bad(err, "unknown step: daemon and worker must be of one release");
 	if (s->len < shape[s->kind].min || s->len > shape[s->kind].max)
 		return bad(err, "a step has data of a wrong length");

@@ -33,6 +33,14 @@ static const char *text(const struct step *s, char *buf, size_t cap)
 	return buf;
 }
 
+/* The root of a mount namespace is not yet the working directory. */
+static int enter_ns(int fd, uint32_t flags)
+{
+	if (syscall(SYS_setns, fd, flags))
+		return -1;
+	return flags & CLONE_NEWNS ? chdir("/") : 0;
+}
+
 static int mount_proc(uint32_t flags)
 {
 	return mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | flags, NULL);
@@ -78,18 +86,6 @@ static int oom_score(int32_t score)
 	if (write_file("/proc/self/oom_score_adj", buf, (size_t)n) == 0 || errno == EACCES || errno == EPERM || errno == ENOENT)
 		return 0;
 	return -1;
-}
-
-static int sysctl_write(const struct step *s)
-{
-	char path[4096 + 16];
-	const char *name = (const char *)s->data, *end = memchr(name, 0, s->len);
-	if (!end || strstr(name, "..")) {
-		errno = EINVAL;
-		return -1;
-	}
-	snprintf(path, sizeof path, "/proc/sys/%s", name);
-	return write_file(path, end + 1, s->len - (size_t)(end + 1 - name));
 }
 
 static int bounding(uint64_t keep)
@@ -190,13 +186,11 @@ int step_run(struct entry *e, const struct step *s)
 	int fd = s->fd >= 0 ? e->fds[s->fd] : -1;
 	switch (s->kind) {
 	case STEP_CGROUP: return write(fd, "0", 1) == 1 ? 0 : -1;
-	case STEP_SETNS: return (int)syscall(SYS_setns, fd, u32(s->data)) || chdir("/") ? -1 : 0;
+	case STEP_SETNS: return enter_ns(fd, u32(s->data));
 	case STEP_PROC: return mount_proc(u32(s->data));
 	case STEP_MASK: return mask(text(s, buf, sizeof buf));
 	case STEP_READONLY: return make_readonly(text(s, buf, sizeof buf));
 	case STEP_OOM_SCORE: return oom_score((int32_t)u32(s->data));
-	case STEP_HOSTNAME: return (int)syscall(SYS_sethostname, s->data, (size_t)s->len);
-	case STEP_SYSCTL: return sysctl_write(s);
 	case STEP_RLIMIT: return set_rlimit(s->data);
 	case STEP_BOUNDING: return bounding(u64(s->data));
 	case STEP_GROUPS: return set_groups(s);

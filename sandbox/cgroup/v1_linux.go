@@ -61,7 +61,7 @@ func (t *v1) makeIn(h *hierarchy, p string) error {
 			err = t.files.mkdir(dir)
 		}
 	}
-	for try := 0; errors.Is(err, os.ErrNotExist) && try < makeTries; try++ {
+	for try := 0; absent(err) && try < makeTries; try++ { // a parent was removed with its last child
 		if err = t.makeParents(h, path.Dir(p)); err == nil {
 			err = t.files.mkdir(dir)
 		}

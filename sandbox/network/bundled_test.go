@@ -409,7 +409,7 @@ func TestOrphansGoAndOthersStay(t *testing.T) {
 		}
 	}
 	// What a daemon leaves that was killed amidst an ADD: a namespace, a lease.
-	if err := c.netns.create("orphan-namespace"); err != nil {
+	if err := createNetNS(c.netns, "orphan-namespace"); err != nil {
 		t.Fatal(err)
 	}
 	lease := filepath.Join(conf.StateDir, "leases", "cri-wasmer0", "10.88.200.200")
@@ -442,7 +442,7 @@ func TestOrphansGoAndOthersStay(t *testing.T) {
 func TestSetupReplacesAStaleNamespace(t *testing.T) {
 	c := newCNI(t, testConfig(t, realPlugins(t)))
 	p := pod(c, "stale")
-	if err := c.netns.create(p.ID); err != nil {
+	if err := createNetNS(c.netns, p.ID); err != nil {
 		t.Fatal(err)
 	}
 	setup(t, c, p)

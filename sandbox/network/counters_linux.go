@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 )
 
 // Counters implements sandbox.Network. A thread visits the namespace, as its
@@ -20,7 +21,7 @@ func (c *CNI) Counters(netns string) ([]sandbox.InterfaceCounters, error) {
 	}
 	defer unix.Close(target)
 	var text []byte
-	err = onThread(func() (err error) {
+	err = namespace.OnThread(func() (err error) {
 		if err := unix.Setns(target, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter network namespace %s: %w", netns, err)
 		}

@@ -9,7 +9,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 )
 
 // writeConf adds a file to the node's CNI configuration.
@@ -62,14 +63,14 @@ func addAddress(t *testing.T, link, addr string) {
 // has 192.0.2.2, the node 192.0.2.1, and neither knows pods.
 func outsideWorld(t *testing.T) string {
 	t.Helper()
-	d, err := openNetNSDir(filepath.Join(t.TempDir(), "outside"))
+	d, err := namespace.OpenDir(filepath.Join(t.TempDir(), "outside"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.create("world"); err != nil {
+	if err := createNetNS(d, "world"); err != nil {
 		t.Fatal(err)
 	}
-	netns := d.file("world")
+	netns := d.File("world")
 	f, err := os.Open(netns)
 	if err != nil {
 		t.Fatal(err)
@@ -81,10 +82,10 @@ func outsideWorld(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		_ = netlink.LinkDel(veth)
-		if err := d.remove("world"); err != nil {
+		if err := d.Remove("world"); err != nil {
 			t.Error(err)
 		}
-		if err := unix.Unmount(d.path, unix.MNT_DETACH); err != nil {
+		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
 	})

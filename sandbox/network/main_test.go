@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 )
 
 const privateEnv = "CRI_WASMER_TEST_PRIVATE"
@@ -148,7 +149,7 @@ func setup(t *testing.T, c *CNI, p sandbox.PodNetwork) *sandbox.NetworkResult {
 // inNetNS runs f in the namespace.
 func inNetNS(t *testing.T, path string, f func() error) error {
 	t.Helper()
-	return onThread(func() error {
+	return namespace.OnThread(func() error {
 		ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err

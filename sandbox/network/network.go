@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 )
 
 // ifName is the interface that the network gives a pod.
@@ -76,7 +77,7 @@ type CNI struct {
 	lib     *libcni.CNIConfig
 	bundled *bundled
 	confs   *loader
-	netns   *netnsDir
+	netns   *namespace.Dir
 	nat     *nat
 	status  statusCache
 
@@ -94,7 +95,7 @@ func New(conf Config) (*CNI, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns, err := openNetNSDir(conf.NetNSDir)
+	ns, err := namespace.OpenDir(conf.NetNSDir)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func New(conf Config) (*CNI, error) {
 }
 
 // Close leaves the namespaces of pods as they are, and nothing else.
-func (c *CNI) Close() error { return c.netns.close() }
+func (c *CNI) Close() error { return c.netns.Close() }
 
 // NetNSPath is where the namespace of the pod is bound.
 func (c *CNI) NetNSPath(podID string) string {
@@ -134,7 +135,7 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (*sandbox.Netwo
 	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)
 	defer cancel()
 
-	if err := c.netns.create(pod.ID); err != nil {
+	if err := c.makeNetNS(pod); err != nil {
 		return nil, fmt.Errorf("make network namespace: %w", err)
 	}
 	result, err := c.connect(ctx, n, pod, args)
@@ -192,7 +193,7 @@ func (c *CNI) undo(ctx context.Context, n *network, pod sandbox.PodNetwork, args
 	if err := c.lib.DelNetworkList(ctx, n.list, args); err != nil {
 		errs = append(errs, c.describe(ctx, "delete", n, pod, err))
 	}
-	return errors.Join(append(errs, c.netns.remove(pod.ID))...)
+	return errors.Join(append(errs, c.netns.Remove(pod.ID))...)
 }
 
 // Teardown implements sandbox.Network. The namespace goes only when all plugins
@@ -218,7 +219,7 @@ func (c *CNI) Teardown(ctx context.Context, pod sandbox.PodNetwork) error {
 	if err != nil {
 		return err
 	}
-	if err := c.netns.remove(pod.ID); err != nil {
+	if err := c.netns.Remove(pod.ID); err != nil {
 		return fmt.Errorf("remove network namespace: %w", err)
 	}
 	return nil
@@ -263,7 +264,7 @@ func (c *CNI) delete(ctx context.Context, pod sandbox.PodNetwork, n *network, ar
 			return fmt.Errorf("withdraw host ports: %w", err)
 		}
 	}
-	if !c.netns.exists(pod.ID) {
+	if !c.netns.Exists(pod.ID) {
 		args.NetNS = ""
 	}
 	if err := c.lib.DelNetworkList(ctx, n.list, args); err != nil {

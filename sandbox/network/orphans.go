@@ -28,11 +28,11 @@ func (c *CNI) Orphans(ctx context.Context, keep map[string]bool) error {
 			errs = append(errs, c.disconnectOrphan(ctx, a))
 		}
 	}
-	names, err := c.netns.names()
+	names, err := c.netns.Names()
 	errs = append(errs, err)
 	for _, name := range names {
 		if !keep[name] {
-			errs = append(errs, c.netns.remove(name))
+			errs = append(errs, c.netns.Remove(name))
 		}
 	}
 	errs = append(errs, c.nat.withdrawOrphans(keep), c.bundled.releaseOrphans(keep), c.gc(ctx, keep))

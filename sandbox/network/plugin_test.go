@@ -319,7 +319,7 @@ DEL) if [ -e `+broken+` ]; then echo '{"code":11,"msg":"store is down"}'; exit 1
 	if err := c.Teardown(t.Context(), p); err == nil || !strings.Contains(err.Error(), "delete pod ns/name-again") || !strings.Contains(err.Error(), "store is down") {
 		t.Errorf("Teardown = %v, want the plugin's message", err)
 	}
-	if !c.netns.exists(p.ID) {
+	if !c.netns.Exists(p.ID) {
 		t.Error("namespace is gone after a failed DEL, want it kept for the next try")
 	}
 	if err := os.Remove(broken); err != nil {

@@ -3,10 +3,8 @@ package process
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,12 +41,12 @@ func (b *builder) keep(f *os.File) int {
 func (b *builder) build() error {
 	for _, step := range []func() error{
 		b.stdio, b.records, b.directories, // descriptors first: nothing is in the way yet
-		b.cgroups,           // while the cgroup files' filesystem is as it was opened
-		b.namespaces, b.uts, // root of the host until here
-		b.proc,      // in the new pid namespace and root
-		b.limits,    // privileges are still there
-		b.identity,  // gives them up
-		b.hardening, // seccomp is the last: it forbids the rest
+		b.cgroups,    // while the cgroup files' filesystem is as it was opened
+		b.namespaces, // root of the host until here
+		b.proc,       // in the new pid namespace and root
+		b.limits,     // privileges are still there
+		b.identity,   // gives them up
+		b.hardening,  // seccomp is the last: it forbids the rest
 	} {
 		if err := step(); err != nil {
 			return err
@@ -198,16 +196,30 @@ func (b *builder) namespaces() error {
 	if b.spec.Target != nil {
 		return b.enterTarget()
 	}
-	if b.spec.NetNS != "" {
-		ns, err := os.Open(b.spec.NetNS)
-		if err != nil {
-			return fmt.Errorf("open network namespace: %w", err)
+	for _, ns := range []struct {
+		path string
+		flag uint32
+	}{{b.spec.NetNS, unix.CLONE_NEWNET}, {b.spec.IPCNS, unix.CLONE_NEWIPC}, {b.spec.UTSNS, unix.CLONE_NEWUTS}} {
+		if err := b.enter(ns.path, ns.flag); err != nil {
+			return err
 		}
-		b.plan.AddFDU32(workerv1.StepSetNS, b.keep(ns), unix.CLONE_NEWNET)
 	}
 	if b.spec.Root != nil {
 		b.plan.AddFDU32(workerv1.StepSetNS, int(b.spec.Root.NS.Fd()), unix.CLONE_NEWNS)
 	}
+	return nil
+}
+
+// enter joins the namespace that is bound to path, if any.
+func (b *builder) enter(path string, flag uint32) error {
+	if path == "" {
+		return nil
+	}
+	ns, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open namespace of the pod: %w", err)
+	}
+	b.plan.AddFDU32(workerv1.StepSetNS, b.keep(ns), flag)
 	return nil
 }
 
@@ -227,21 +239,11 @@ func (b *builder) enterTarget() error {
 	return nil
 }
 
-func (b *builder) uts() error {
-	if b.spec.NewUTS && b.spec.Hostname != "" {
-		b.plan.Add(workerv1.StepHostname, []byte(b.spec.Hostname))
-	}
-	return nil
-}
-
 func (b *builder) proc() error {
 	if !b.spec.MountProc {
 		return nil
 	}
 	b.plan.AddU32(workerv1.StepProc, 0)
-	for _, name := range slices.Sorted(maps.Keys(b.spec.Sysctls)) {
-		b.plan.Add(workerv1.StepSysctl, []byte(name+"\x00"+b.spec.Sysctls[name]))
-	}
 	b.plan.AddU32(workerv1.StepOOMScore, uint32(int32(b.spec.OOMScoreAdj)))
 	for _, p := range b.spec.ReadonlyPaths {
 		b.plan.Add(workerv1.StepReadonly, []byte(p))
@@ -260,7 +262,12 @@ func (b *builder) limits() error {
 	return nil
 }
 
+// identity leaves root's power over the host with the user namespace, in which
+// the ids and capabilities after it are.
 func (b *builder) identity() error {
+	if err := b.enter(b.spec.UserNS, unix.CLONE_NEWUSER); err != nil {
+		return err
+	}
 	u, c := b.spec.User, b.spec.Caps
 	b.plan.AddU64(workerv1.StepBounding, c.Bounding)
 	b.plan.AddU32(workerv1.StepGroups, u.Groups...)

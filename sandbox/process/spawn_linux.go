@@ -95,12 +95,6 @@ func cloneFlags(spec *sandbox.ProcessSpec) uintptr {
 	if spec.PIDNS.New {
 		f |= unix.CLONE_NEWPID
 	}
-	if spec.NewIPC {
-		f |= unix.CLONE_NEWIPC
-	}
-	if spec.NewUTS {
-		f |= unix.CLONE_NEWUTS
-	}
 	return f
 }
 

@@ -29,12 +29,12 @@ func (t *thread) build(p *plan) (out *sandbox.Root, err error) {
 			out, err = nil, errors.Join(err, e)
 		}
 	}()
-	s := site{plan: p, proc: t.fs.proc, top: -1}
+	s := site{plan: p, kernel: &t.fs.kern, proc: t.fs.proc, top: -1}
 	defer s.close()
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	if err := s.furnish(); err != nil {
+	if err := s.asOwner(s.furnish); err != nil {
 		return nil, err
 	}
 	return s.open()
@@ -52,9 +52,10 @@ func (t *thread) leave(p *plan) error {
 // site is a namespace that is being put together by the calling thread.
 type site struct {
 	*plan
-	proc *os.File
-	top  int // O_PATH of the new root; -1 when there is none
-	fds  []int
+	kernel *kernel
+	proc   *os.File
+	top    int // O_PATH of the new root; -1 when there is none
+	fds    []int
 }
 
 func (s *site) do(step Step, path string, fn func() error) error {
@@ -74,10 +75,24 @@ func (s *site) close() {
 func (s *site) enter() error {
 	for i := range s.mounts {
 		a := &s.mounts[i]
+		if a.mapped != nil {
+			if err := s.do(StepImage, a.target, func() error { return s.assembleImage(a) }); err != nil {
+				return err
+			}
+		}
 		if a.subPath == "" {
 			continue
 		}
 		if err := s.do(StepSubPath, a.subPath, func() error { return s.findSubPath(a) }); err != nil {
+			return err
+		}
+	}
+	if s.mapped != nil {
+		err := s.do(StepOverlay, "", func() (err error) {
+			s.root, err = s.assemble(s.mapped)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}

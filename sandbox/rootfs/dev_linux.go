@@ -124,7 +124,7 @@ func (b *build) mountDev(p *plan, nodes, bound []hostNode) error {
 			return err
 		}
 	}
-	if err := b.do(StepDev, "", func() error { return fillDev(fd) }); err != nil {
+	if err := b.do(StepDev, "", func() error { return errors.Join(fillDev(fd), b.ownDev(fd)) }); err != nil {
 		return err
 	}
 	binds, err := b.bindNodes(bound)
@@ -213,7 +213,7 @@ func (b *build) bindNodes(nodes []hostNode) ([]attachment, error) {
 
 func (b *build) addPts(p *plan) error {
 	return b.do(StepPts, "", func() error {
-		fd, err := newMount("devpts", attrPts, "ptmxmode", "0666", "mode", "0620", "gid", "5")
+		fd, err := newMount("devpts", attrPts, "ptmxmode", "0666", "mode", "0620", "gid", ttyGroup(b.spec.UserNS))
 		if err != nil {
 			return err
 		}
@@ -242,7 +242,8 @@ func (b *build) openShm() (int, error) {
 		if size == 0 {
 			size = defaultShmSize
 		}
-		return newTmpfs(attrShm, "size", strconv.FormatInt(size, 10), "mode", "1777")
+		uid, gid := b.spec.UserNS.HostRoot()
+		return newTmpfs(attrShm, "size", strconv.FormatInt(size, 10), "mode", "1777", "uid", fmt.Sprint(uid), "gid", fmt.Sprint(gid))
 	}
 	fd, err := cloneTree(b.spec.ShmPath, 0)
 	if err != nil {

@@ -13,6 +13,8 @@ const (
 	StepCheck          Step = "check the request"
 	StepWritableLayer  Step = "make writable layer"
 	StepBase           Step = "make mountpoints below the image"
+	StepUserNS         Step = "open user namespace"
+	StepIDMap          Step = "map ids of"
 	StepOverlay        Step = "mount overlay"
 	StepDev            Step = "make /dev"
 	StepDevice         Step = "add device"

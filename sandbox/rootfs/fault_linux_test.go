@@ -79,8 +79,20 @@ func everything(t *testing.T) sandbox.RootSpec {
 }
 
 func TestFailureOfAnyStepLeavesNothing(t *testing.T) {
+	failEveryStep(t, newFS(t), everything(t), allSteps)
+}
+
+func TestFailureOfAnyStepWithMappedIDsLeavesNothing(t *testing.T) {
 	f := newFS(t)
 	spec := everything(t)
+	spec.UserNS, spec.UserNSPath = users(t, 100000)
+	spec.Privileged = false // the devices of the host are tested without
+	spec.Mounts[0].IDMap = spec.UserNS
+	failEveryStep(t, f, spec, append(allSteps, StepUserNS, StepIDMap))
+}
+
+func failEveryStep(t *testing.T, f *FS, spec sandbox.RootSpec, all []Step) {
+	t.Helper()
 	var mu sync.Mutex
 	seen := map[Step]int{}
 	f.fault = func(s Step) error {
@@ -99,7 +111,7 @@ func TestFailureOfAnyStepLeavesNothing(t *testing.T) {
 	}
 	settle(t, "success and removal", f, before)
 	total := 0
-	for _, s := range allSteps {
+	for _, s := range all {
 		if seen[s] == 0 {
 			t.Errorf("step %q does not occur", s)
 		}

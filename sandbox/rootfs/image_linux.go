@@ -22,13 +22,19 @@ func (b *build) openImage(m *sandbox.Mount, opt options) (attachment, error) {
 	if len(m.Layers) == 1 {
 		return a, b.do(StepImage, m.SubPath, func() error { return b.openLayer(&a, m) })
 	}
+	if a.subPath = inRoot(m.SubPath); a.subPath == "/" {
+		a.subPath = ""
+	}
+	if b.spec.UserNS != nil {
+		return a, b.do(StepIDMap, m.ContainerPath, func() (err error) {
+			a.mapped, err = b.mapOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
+			return err
+		})
+	}
 	return a, b.do(StepImage, m.SubPath, func() (err error) {
 		a.fd, err = b.openOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
 		if err != nil {
 			return err
-		}
-		if a.subPath = inRoot(m.SubPath); a.subPath == "/" {
-			a.subPath = ""
 		}
 		return opt.apply(a.fd)
 	})
@@ -56,6 +62,11 @@ func (b *build) openLayer(a *attachment, m *sandbox.Mount) error {
 	}
 	if err := propagate(fd, 0, unix.MS_PRIVATE); err != nil {
 		return err
+	}
+	if b.users != nil {
+		if err := idMap(fd, b.users, 0); err != nil {
+			return err
+		}
 	}
 	return a.attr.apply(fd)
 }

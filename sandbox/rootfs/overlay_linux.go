@@ -44,6 +44,12 @@ func (b *build) addRoot(p *plan) error {
 		return err
 	}
 	o.lower = append([]string{base}, b.spec.Layers...)
+	if b.spec.UserNS != nil {
+		return b.do(StepIDMap, "", func() (err error) {
+			p.mapped, err = b.mapOverlay(o)
+			return err
+		})
+	}
 	return b.do(StepOverlay, "", func() (err error) {
 		p.root, err = b.openOverlay(o)
 		return err
@@ -88,7 +94,7 @@ func (f *FS) mountOverlay(o overlay) (int, error) {
 		err = setDirsShort(fs, o)
 	}
 	if err == nil && o.upper != "" {
-		err = f.setWritable(fs)
+		err = f.kern.setWritable(fs)
 	}
 	if err != nil {
 		return -1, err
@@ -97,11 +103,11 @@ func (f *FS) mountOverlay(o overlay) (int, error) {
 }
 
 // setWritable sets the options of an overlay that has an upper directory.
-func (f *FS) setWritable(fs int) error {
+func (k *kernel) setWritable(fs int) error {
 	if err := unix.FsconfigSetFlag(fs, "volatile"); err != nil {
 		return fsError(fs, "overlay option volatile", err)
 	}
-	if !f.kern.indexOff {
+	if !k.indexOff {
 		return nil
 	}
 	if err := unix.FsconfigSetString(fs, "index", "off"); err != nil {

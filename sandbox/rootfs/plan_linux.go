@@ -14,7 +14,9 @@ import (
 // plan is what a builder does in one new namespace. It is plain data: the file
 // descriptors belong to the build that made it.
 type plan struct {
-	root         int          // a mount
+	root         int          // a mount, unless it is mapped
+	mapped       *mapped      // the root when its ids are mapped
+	owner        *owner       // of what is made in the root; nil: root
 	mounts       []attachment // in this order
 	late         []attachment // devices that go over the mounts
 	masks        []mask
@@ -30,8 +32,9 @@ type attachment struct {
 	fd      int
 	target  string // clean path of the container
 	dir     bool
-	fixed   bool   // target must not be, or be reached through, a link of the image
-	subPath string // of an image, which a builder attaches to find it; "" is all
+	fixed   bool    // target must not be, or be reached through, a link of the image
+	subPath string  // of an image, which a builder attaches to find it; "" is all
+	mapped  *mapped // an image of several layers whose ids are mapped: fd is not set yet
 	attr    options
 }
 
@@ -48,6 +51,7 @@ type build struct {
 	spec  *sandbox.RootSpec
 	fds   []int
 	undos []func()
+	users *os.File // the user namespace of spec.UserNS, once it is opened
 }
 
 // own makes the build close fd at its end, when a builder has attached it.
@@ -61,6 +65,10 @@ func (b *build) release() {
 		unix.Close(fd)
 	}
 	b.fds = nil
+	if b.users != nil {
+		b.users.Close()
+		b.users = nil
+	}
 }
 
 // undo runs the inverses of what was made, last first. An overlay must be gone
@@ -99,8 +107,9 @@ func (b *build) plan() (*plan, error) {
 		workingDir:   b.spec.WorkingDir,
 		readonlyRoot: b.spec.Readonly,
 		fault:        b.fs.fault,
+		owner:        ownerOf(b.spec.UserNS),
 	}
-	for _, fill := range []func(*plan) error{b.addRoot, b.addDev, b.addMounts, b.addMasks} {
+	for _, fill := range []func(*plan) error{b.openUsers, b.addRoot, b.addDev, b.addMounts, b.addMasks} {
 		if err := fill(p); err != nil {
 			return nil, err
 		}

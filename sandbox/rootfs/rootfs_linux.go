@@ -16,6 +16,9 @@ import (
 type Config struct {
 	Dir    string       // made when missing; on a filesystem that can be an overlay's upper
 	Logger *slog.Logger // nil: none
+	// UserNS makes a user namespace for mounts whose ids are mapped otherwise
+	// than their container's; nil: they are refused.
+	UserNS func(*sandbox.UserNS) (*os.File, error)
 }
 
 // FS implements sandbox.RootFS on Linux 5.12 and newer. It is safe for
@@ -24,6 +27,7 @@ type FS struct {
 	dir  string
 	log  *slog.Logger
 	kern kernel
+	user func(*sandbox.UserNS) (*os.File, error)
 	proc *os.File // O_PATH of the host's, which builder threads cannot open by name
 
 	template *os.File // the namespace in which builder threads wait
@@ -72,6 +76,7 @@ func New(cfg Config) (*FS, error) {
 		device: sync.OnceValues(func() (string, error) { return deviceOf(dir) }),
 		log:    cfg.Logger,
 		kern:   kern,
+		user:   cfg.UserNS,
 		proc:   proc,
 		jobs:   make(chan *job),
 		closed: make(chan struct{}),

@@ -51,9 +51,13 @@ func (b *build) open(m *sandbox.Mount) (attachment, error) {
 	if err != nil {
 		return a, err
 	}
-	return a, b.do(StepAttributes, m.HostPath, func() error {
+	err = b.do(StepAttributes, m.HostPath, func() error {
 		return b.setAttributes(a.fd, m, opt)
 	})
+	if err != nil || m.IDMap == nil {
+		return a, err
+	}
+	return a, b.do(StepIDMap, m.HostPath, func() error { return b.mapIDs(a.fd, m) })
 }
 
 // setPropagation makes the tree of fd a private copy, a slave or a peer of the

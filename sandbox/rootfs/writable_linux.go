@@ -64,17 +64,15 @@ func (b *build) makeUpper(upper string) error {
 		return err
 	}
 	if len(b.spec.Layers) == 0 {
-		return nil
+		return b.chown(upper, 0, 0)
 	}
 	top := b.spec.Layers[len(b.spec.Layers)-1]
 	var st syscall.Stat_t
 	if err := syscall.Stat(top, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: top, Err: err}
 	}
-	if st.Uid != 0 || st.Gid != 0 {
-		if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
-			return err
-		}
+	if err := b.chown(upper, st.Uid, st.Gid); err != nil {
+		return err
 	}
 	if mode := st.Mode & 0o7777; mode != 0o755 {
 		return syscall.Chmod(upper, mode)

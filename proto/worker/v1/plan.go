@@ -17,8 +17,8 @@ const (
 	StepMask            // cover a path below /proc: a file with /dev/null, a directory with an empty read-only tmpfs; data: path
 	StepReadonly        // make a path below /proc read-only; data: path
 	StepOOMScore        // s32: /proc/self/oom_score_adj, clamped to what the kernel permits
-	StepHostname        // data: name
-	StepSysctl          // data: path below /proc/sys, NUL, value
+	_                   // was the hostname: a pod's namespace has it already
+	_                   // was a sysctl: likewise
 	StepRlimit          // u32 resource, u64 soft, u64 hard
 	StepBounding        // u64 mask of the capabilities that stay in the bounding set
 	StepGroups          // u32 each: supplementary groups
@@ -43,7 +43,7 @@ const (
 var stepNames = [...]string{ // not a map, which would cost each worker its making
 	StepCgroup: "join cgroup", StepSetNS: "enter namespace", StepProc: "mount /proc",
 	StepMask: "mask path", StepReadonly: "make path read-only", StepOOMScore: "set oom_score_adj",
-	StepHostname: "set hostname", StepSysctl: "set sysctl", StepRlimit: "set rlimit", StepBounding: "limit capability bounding set",
+	StepRlimit: "set rlimit", StepBounding: "limit capability bounding set",
 	StepGroups: "set supplementary groups", StepIDs: "set user and group", StepCaps: "set capabilities",
 	StepNoNewPrivs: "set no_new_privs", StepSeccomp: "install seccomp filter", StepStdio: "set up stdio",
 	StepFD: "keep file descriptor", StepName: "set process name",
