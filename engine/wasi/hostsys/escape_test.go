@@ -3,11 +3,7 @@ package hostsys_test
 import (
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
@@ -160,44 +156,6 @@ func TestAMovedDirectoryDoesNotWidenItsWorld(t *testing.T) {
 		}
 	}
 	w.check(os.Rename(w.path("outside/c"), w.path("root/data/c")))
-}
-
-// TestRenameRaces swaps a directory with a link to outside while the guest
-// walks through it.
-func TestRenameRaces(t *testing.T) {
-	w := newWorld(t)
-	w.check(os.Mkdir(w.path("root/data/d"), 0o755))
-	w.check(os.WriteFile(w.path("root/data/d/secret"), []byte("mine"), 0o644))
-	w.link(w.top, "root/data/evil")
-	var stop atomic.Bool
-	var swaps sync.WaitGroup
-	swaps.Go(func() {
-		data := w.dir("root/data")
-		defer unix.Close(data)
-		for !stop.Load() {
-			unix.Renameat2(data, "d", data, "evil", unix.RENAME_EXCHANGE)
-		}
-	})
-	opened := 0
-	for range 20000 {
-		for _, fd := range []uint32{rootFD, dataFD} {
-			n, errno := w.open(fd, map[uint32]string{rootFD: "data/sub/../d/secret", dataFD: "sub/../d/secret"}[fd], 0)
-			if errno != 0 {
-				continue
-			}
-			opened++
-			if got := w.read(n); got != "mine" {
-				t.Fatalf("read %q", got)
-			}
-			w.ok(w.sys.FdClose(n))
-		}
-	}
-	stop.Store(true)
-	swaps.Wait()
-	if opened == 0 {
-		t.Error("the file was never there: the test saw nothing")
-	}
-	intact(t, w)
 }
 
 func TestReadonlyPreopensAnswerEROFS(t *testing.T) {
