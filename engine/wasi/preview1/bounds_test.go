@@ -8,7 +8,10 @@ import (
 	"runtime"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi"
+	"github.com/cri-wasmer/cri-wasmer/engine/wasi/hostsys"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
 )
 
@@ -35,9 +38,15 @@ func driven() (funcs []preview1.Func, imports []preview1.Import) {
 }
 
 // tame makes a guest that cannot wait or fill the disk. Its name server is an
-// address to which the kernel sends nothing.
+// address to which the kernel sends nothing; its socket, descriptor 4, is a
+// local one whose peer has gone: it is always ready, and reaches nobody.
 func tame(t testing.TB) *guest {
-	g := newGuest(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pair[1])
+	g := newGuest(t, func(c *hostsys.Config) { c.Listeners = []int{pair[0]} })
 	if err := os.MkdirAll(filepath.Join(g.dir, "etc"), 0o755); err != nil {
 		t.Fatal(err)
 	}

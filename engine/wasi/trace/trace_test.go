@@ -255,3 +255,21 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 }
+
+func TestAddresses(t *testing.T) {
+	g, _ := newGuest(t)
+	fd := g.room(4)
+	g.call("wasi_snapshot_preview1", "sock_open", "iii", 1, 2, fd)
+	ip := g.put("\x7f\x00\x00\x01")
+	g.call("wasi_snapshot_preview1", "sock_connect", "iii", uint64(binary.LittleEndian.Uint32(g.mem[fd:])), g.vectors(ip, 4), 1)
+	g.call("wasi_snapshot_preview1", "sock_bind", "iii", 3, 1<<16-4, 1)
+	for _, want := range []string{
+		"sock_open(family=1, type=2) = success opened=4 <0µs>\n",
+		"sock_connect(fd=4, addr=127.0.0.1, port=1) = connection refused <0µs>\n",
+		"sock_bind(fd=3, addr=(outside memory), port=1) = bad address <0µs>\n",
+	} {
+		if !strings.Contains(g.trace.String(), want) {
+			t.Errorf("the trace has no %s%s", want, g.trace.String())
+		}
+	}
+}
