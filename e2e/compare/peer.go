@@ -21,7 +21,7 @@ import (
 // oom_score_adj needs restrict_oom_score_adj.
 var peerConfig = template.Must(template.New("config").Parse(`version = 3
 root = "{{.Dir}}/root"
-state = "{{.Dir}}/state"
+state = "/run/peer"
 [grpc]
   address = "{{.Dir}}/cri.sock"
 [ttrpc]

@@ -45,7 +45,8 @@ func writeNetwork(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "10-compare.conflist"), []byte(network), 0o644)
 }
 
-// privateRun gives the run a /run of its own, where shims keep their sockets.
+// privateRun gives the run a /run of its own, where containerd has its state and
+// shims their sockets.
 func privateRun() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)

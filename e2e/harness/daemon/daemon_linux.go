@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -57,7 +59,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		o.Root = filepath.Join(o.Dir, "root")
 	}
 	d := &Daemon{options: o}
-	if err := d.writeConfig(); err != nil {
+	if err := errors.Join(d.writeConfig(), d.mountState()); err != nil {
 		return nil, err
 	}
 	client, err := criclient.Dial(d.Socket())
@@ -69,6 +71,21 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	return d, nil
+}
+
+// mountState makes the state directory what it is on a machine, a tmpfs. Who
+// removes Dir unmounts it, as isolate.RemoveTree does.
+func (d *Daemon) mountState() error {
+	if !isolate.Inside() {
+		return nil
+	}
+	if err := os.MkdirAll(d.State(), 0o711); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", d.State(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0711"); err != nil {
+		return fmt.Errorf("mount the state directory: %w", err)
+	}
+	return nil
 }
 
 // Socket is where the server listens.
