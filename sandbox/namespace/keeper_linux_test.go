@@ -5,18 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cri-wasmer/cri-wasmer/internal/privatetest"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
-
-const privateEnv = "CRI_WASMER_TEST_PRIVATE"
 
 // TestMain runs the tests in a mount namespace of their own. The test binary is
 // also the worker: started as one, it waits for the end of its socket.
@@ -25,19 +22,7 @@ func TestMain(m *testing.M) {
 		os.NewFile(3, "spawn").Read(make([]byte, 1))
 		os.Exit(125)
 	}
-	if os.Getuid() != 0 || os.Getenv(privateEnv) != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), privateEnv+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
-	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "run tests in a mount namespace of their own:", err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
+	privatetest.Main(unix.CLONE_NEWNS, m.Run)
 }
 
 func newKeeper(t *testing.T) *Keeper {

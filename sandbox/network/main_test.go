@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,36 +12,21 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/cri-wasmer/cri-wasmer/internal/privatetest"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
 )
 
-const privateEnv = "CRI_WASMER_TEST_PRIVATE"
-
 // TestMain runs the tests in a network and a mount namespace of their own, so
 // that no bridge, rule or mount touches the machine's.
 func TestMain(m *testing.M) {
-	if os.Getuid() != 0 || os.Getenv(privateEnv) != "" {
-		os.Exit(runPrivate(m))
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), privateEnv+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "run tests in namespaces of their own:", err)
-		os.Exit(1)
-	}
-	os.Exit(cmd.ProcessState.ExitCode())
+	privatetest.Main(unix.CLONE_NEWNET|unix.CLONE_NEWNS, func() int { return runPrivate(m) })
 }
 
 func runPrivate(m *testing.M) int {

@@ -31,14 +31,36 @@ func namespaces(t *testing.T) int {
 	return len(seen)
 }
 
-// snapshot describes what a Build could leave behind.
-func snapshot(t *testing.T, f *FS) string {
+// foreign are the mounts of before the tests. They may go when somebody else
+// removes the directories that they are on.
+var foreign = sync.OnceValue(func() map[string]bool {
+	seen := map[string]bool{}
+	text, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(text)) {
+		seen[line] = true
+	}
+	return seen
+})
+
+// ourMounts counts the mounts that the tests made.
+func ourMounts(t *testing.T) (n int) {
 	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
+	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(text)) {
+		if !foreign()[line] {
+			n++
+		}
+	}
+	return n
+}
+
+// snapshot describes what a Build could leave behind.
+func snapshot(t *testing.T, f *FS) stock {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +74,23 @@ func snapshot(t *testing.T, f *FS) string {
 			dirs = append(dirs, e.Name())
 		}
 	}
-	return fmt.Sprintf("%d fds, %d mounts, %d mount namespaces, layers %v",
-		len(fds), strings.Count(string(mounts), "\n"), namespaces(t), dirs)
+	return stock{fds: len(fds), mounts: ourMounts(t), namespaces: namespaces(t), layers: fmt.Sprint(dirs)}
+}
+
+// stock is what a process holds.
+type stock struct {
+	fds, mounts, namespaces int
+	layers                  string
+}
+
+// within says whether nothing is there beyond want: Go may close files of its own
+// at any time.
+func (s stock) within(want stock) bool {
+	return s.fds <= want.fds && s.mounts <= want.mounts && s.namespaces <= want.namespaces && s.layers == want.layers
+}
+
+func (s stock) String() string {
+	return fmt.Sprintf("%d fds, %d mounts, %d mount namespaces, layers %s", s.fds, s.mounts, s.namespaces, s.layers)
 }
 
 // everything asks for all that a Build can do.
@@ -134,7 +171,7 @@ var allSteps = []Step{
 
 // failNth fails the nth occurrence of a step and looks at what is left. A
 // privileged container has a step for each device of the host: a few will do.
-func failNth(t *testing.T, f *FS, spec sandbox.RootSpec, step Step, n int, before string) {
+func failNth(t *testing.T, f *FS, spec sandbox.RootSpec, step Step, n int, before stock) {
 	t.Helper()
 	if step == StepDevice && n > 3 && n%40 != 0 {
 		return
@@ -161,20 +198,19 @@ func failNth(t *testing.T, f *FS, spec sandbox.RootSpec, step Step, n int, befor
 }
 
 // settle waits for threads that are ending and for the trash.
-func settle(t *testing.T, what string, f *FS, want string) {
+func settle(t *testing.T, what string, f *FS, want stock) {
 	t.Helper()
-	var got string
-	for range 200 {
-		if got = snapshot(t, f); got == want {
+	var got stock
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if got = snapshot(t, f); got.within(want) {
 			return
 		}
-		time.Sleep(time.Millisecond)
 	}
 	t.Errorf("%s: got %s, want %s", what, got, want)
 }
 
 // steady is a snapshot that stays for a moment: threads that have ended are gone.
-func steady(t *testing.T, f *FS) string {
+func steady(t *testing.T, f *FS) stock {
 	t.Helper()
 	got := snapshot(t, f)
 	for same := 0; same < 20; same++ {

@@ -12,8 +12,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cri-wasmer/cri-wasmer/internal/privatetest"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
+
+// TestMain runs the tests in a mount namespace of their own, as they count
+// mounts.
+func TestMain(m *testing.M) {
+	foreign()
+	privatetest.Main(unix.CLONE_NEWNS, m.Run)
+}
 
 func newFS(t testing.TB) *FS {
 	t.Helper()
