@@ -7,5 +7,11 @@
 // for a deleted file, an extended attribute for an opaque directory, so that
 // the directory can be a lower layer of an overlay mount.
 //
+// Entries are written by a thread whose root is the directory, and which can
+// write files of any owner and nothing more: see confined. Meanwhile the caller
+// decompresses.
+//
+//	source ──> decompress, hash, bound ──pipe──> tar ──> files (confined)
+//
 // On an error the directory holds a part of the layer: the caller removes it.
 package unpack

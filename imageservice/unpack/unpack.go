@@ -74,13 +74,25 @@ func Layer(ctx context.Context, r io.Reader, dir string, lim Limits) (*Result, e
 		return nil, err
 	}
 	defer u.close()
-	if err := u.all(ctx, tar.NewReader(s)); err != nil {
+	p := newPipe()
+	written := make(chan error, 1)
+	go func() {
+		defer close(p.quit)
+		written <- confined(dir, func() error {
+			if err := u.all(ctx, tar.NewReader(p)); err != nil {
+				return err
+			}
+			return u.finishDirs()
+		})
+	}()
+	p.fill(s)
+	if err := <-written; err != nil {
 		return nil, sourceError(err)
 	}
 	if err := s.drain(); err != nil {
 		return nil, sourceError(readError(err))
 	}
-	if err := u.finishDirs(); err != nil {
+	if err := u.finishOpaque(); err != nil {
 		return nil, err
 	}
 	return &Result{DiffID: s.diffID(), Entries: u.entries, Implicit: u.implicitDirs(), Sums: u.sums}, nil
@@ -221,7 +233,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	}
 	switch {
 	case base == whiteoutOpaque:
-		return u.opaque(dir)
+		return u.noteOpaque(dir)
 	case strings.HasPrefix(base, whiteoutMeta):
 		return nil // aufs bookkeeping
 	case strings.HasPrefix(base, whiteoutPrefix):

@@ -32,6 +32,7 @@ type unpacker struct {
 
 	dirs     map[string][]unix.Timespec // set at the end: writing entries changes them
 	implicit map[string]bool
+	opaque   map[string]bool // set at the end, with more rights
 	sums     map[uint64]uint32
 	buf      []byte
 }
@@ -48,7 +49,7 @@ func newUnpacker(dir string, lim Limits) (*unpacker, error) {
 	}
 	return &unpacker{
 		lim: lim, root: root, fd: fd, lastDir: ".", lastFD: fd,
-		dirs: map[string][]unix.Timespec{}, implicit: map[string]bool{}, sums: map[uint64]uint32{}, buf: make([]byte, 128<<10),
+		dirs: map[string][]unix.Timespec{}, implicit: map[string]bool{}, opaque: map[string]bool{}, sums: map[uint64]uint32{}, buf: make([]byte, 128<<10),
 	}, nil
 }
 
@@ -164,18 +165,12 @@ func (u *unpacker) vacate(parent int, name, base string) error {
 	if u.lastDir == name || strings.HasPrefix(u.lastDir, name+"/") {
 		return unsafe("replaces the directory that it is in")
 	}
-	sub, err := openRootAt(parent)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
 	below := func(d string) bool { return d == name || strings.HasPrefix(d, name+"/") }
 	maps.DeleteFunc(u.dirs, func(d string, _ []unix.Timespec) bool { return below(d) })
 	maps.DeleteFunc(u.implicit, func(d string, _ bool) bool { return below(d) })
-	return sub.RemoveAll(base)
+	maps.DeleteFunc(u.opaque, func(d string, _ bool) bool { return below(d) })
+	return u.root.RemoveAll(name)
 }
-
-func openRootAt(fd int) (*os.Root, error) { return os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", fd)) }
 
 func ids(h *tar.Header) (uid, gid int, err error) {
 	if h.Uid < 0 || h.Gid < 0 || h.Uid >= math.MaxUint32 || h.Gid >= math.MaxUint32 {
@@ -398,14 +393,34 @@ func (u *unpacker) whiteout(parent int, base string) error {
 	return err
 }
 
-// opaque hides what the layers below have in the directory.
-func (u *unpacker) opaque(dir string) error {
+// noteOpaque notes that the directory hides what the layers below have in it.
+func (u *unpacker) noteOpaque(dir string) error {
 	fd, err := u.beneath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	return unix.Fsetxattr(fd, OpaqueXattr, []byte("y"), 0)
+	u.opaque[dir] = true
+	return unix.Close(fd)
+}
+
+// finishOpaque marks those directories: an attribute of the kind trusted needs
+// more rights than unpacking has.
+func (u *unpacker) finishOpaque() error {
+	for dir := range u.opaque {
+		fd, err := u.beneath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // replaced by a later entry
+		}
+		if err != nil {
+			return err
+		}
+		err = unix.Fsetxattr(fd, OpaqueXattr, []byte("y"), 0)
+		unix.Close(fd)
+		if err != nil {
+			return fmt.Errorf("mark opaque directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // OpaqueXattr marks a directory that hides those of lower layers.
