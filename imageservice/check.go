@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
 )
 
@@ -285,12 +283,19 @@ func (c *checker) blobs(ctx context.Context) error {
 }
 
 func (c *checker) blob(path, digest string, size int64) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
+	if c.cfg.Deep {
+		if err := c.store.verifyBlob(digest, size); err != nil {
+			return err
+		}
+	} else if err := sizedFile(path, size); err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
+	c.result.Bytes += size
+	return nil
+}
+
+func sizedFile(path string, size int64) error {
+	info, err := os.Lstat(path)
 	switch {
 	case err != nil:
 		return err
@@ -299,10 +304,19 @@ func (c *checker) blob(path, digest string, size int64) error {
 	case info.Size() != size:
 		return fmt.Errorf("is %d bytes long, not %d", info.Size(), size)
 	}
-	c.result.Bytes += size
-	if !c.cfg.Deep {
-		return nil
+	return nil
+}
+
+// verifyBlob reads a blob and compares it with its name.
+func (s *store) verifyBlob(digest string, size int64) error {
+	if err := sizedFile(s.blobPath(digest), size); err != nil {
+		return err
 	}
+	f, err := s.openBlob(digest)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
 		return err

@@ -12,8 +12,9 @@
 //	ROOT/tmp/                work in progress, emptied by Open
 //
 // Nothing appears under blobs or layers before it is complete and verified: it
-// is made under tmp, synced and renamed. So a crash leaves only what Open
-// removes.
+// is made under tmp and renamed. So a crash leaves only what Open removes. A pull
+// does not wait for the disk, and what a loss of power could take from an image
+// is found by the next Open: see durable.go.
 //
 // The package knows nothing of pods.
 package imageservice

@@ -252,3 +252,6 @@ func mustPull(t *testing.T, s *Service, ref string) *Image {
 func describe(img *Image) string {
 	return fmt.Sprintf("%s %s %v %v", img.ID[:14], img.Format, img.RepoTags, img.RepoDigests)
 }
+
+// onStep makes the store call f before each of its steps.
+func onStep(s *Service, f func(name string) error) { s.store.hook.Store(&f) }

@@ -39,6 +39,9 @@ type record struct {
 	Described      bool               `json:"described,omitempty"` // the configuration lists the layers
 	Program        Program            `json:"program"`
 	Verdict        *signature.Verdict `json:"verdict,omitempty"` // of the last pull
+	// Unsynced is the boot of the machine during which content was written
+	// that may not have reached the disk yet; empty when all of it has.
+	Unsynced string `json:"unsynced,omitempty"`
 }
 
 type blobRef struct {

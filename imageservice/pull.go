@@ -449,6 +449,9 @@ func (p *pull) commit(ctx context.Context) (*Image, error) {
 	}
 	s.mu.RUnlock()
 	r.Verdict = p.verdict
+	if r.Unsynced = ""; s.unsynced(r) {
+		r.Unsynced = s.boot
+	}
 	r.Tags, r.Digests, r.Removed = with(r.Tags, tag), with(r.Digests, digest), false
 	put := []*record{r}
 	if other != nil {
@@ -466,6 +469,7 @@ func (p *pull) commit(ctx context.Context) (*Image, error) {
 		s.publishLocked(other)
 	}
 	s.publishLocked(r)
+	s.wantSync()
 	return s.images[r.ID], nil
 }
 

@@ -207,6 +207,10 @@ func (s *Service) Collect(ctx context.Context) error {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
 	trash, err := s.sweep()
+	return errors.Join(err, emptyTrash(ctx, trash))
+}
+
+func emptyTrash(ctx context.Context, trash []string) (err error) {
 	for _, t := range trash {
 		if ctx.Err() != nil {
 			return errors.Join(err, context.Cause(ctx)) // the next Open empties the rest

@@ -73,6 +73,7 @@ type Service struct {
 	client *registry.Client
 	signed *signature.Verifier // nil without a policy
 	pinned map[string]bool     // canonical names
+	boot   string              // of the machine
 
 	pulls  flight.Group[*Image]
 	layers flight.Group[*layerInfo]
@@ -93,9 +94,11 @@ type Service struct {
 	names   map[string]string  // tag or digest -> id
 	holders map[string]map[string]bool
 	sizes   map[string]layerInfo // of layers on disk, by key
+	dirty   map[string]bool      // content that may not be on disk yet
 	closed  bool
 
 	collectWanted chan struct{} // cap 1
+	syncWanted    chan struct{} // cap 1
 	quit          chan struct{} // closed by Close
 	wg            sync.WaitGroup
 }
@@ -117,8 +120,8 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		cfg: cfg, log: cfg.Logger, pinned: map[string]bool{}, pins: map[string]int{},
 		records: map[string]*record{}, images: map[string]*Image{}, names: map[string]string{},
-		holders: map[string]map[string]bool{}, sizes: map[string]layerInfo{},
-		collectWanted: make(chan struct{}, 1), quit: make(chan struct{}),
+		holders: map[string]map[string]bool{}, sizes: map[string]layerInfo{}, dirty: map[string]bool{},
+		collectWanted: make(chan struct{}, 1), syncWanted: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	for _, name := range cfg.Pinned {
 		ref, err := ParseReference(name)
@@ -128,6 +131,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		s.pinned[ref.String()] = true
 	}
 	var err error
+	if s.boot, err = bootID(); err != nil {
+		return nil, fmt.Errorf("open image service: %w", err)
+	}
 	if s.signed, err = signature.New(cfg.Signatures); err != nil {
 		return nil, fmt.Errorf("open image service: %w", err)
 	}
@@ -147,10 +153,19 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		CertsDirs: cfg.CertsDirs, DockerConfig: cfg.DockerConfig, MaxDownloads: cfg.MaxDownloads,
 		StallTimeout: cfg.StallTimeout, Backoff: cfg.RetryBackoff, UserAgent: cfg.UserAgent, Logger: cfg.Logger,
 	})
-	if err := s.Collect(ctx); err != nil {
+	// What no record refers to may have been torn by a loss of power: it goes
+	// before anything could make use of it.
+	trash, err := s.sweep()
+	if err != nil {
+		s.meta.close()
+		return nil, fmt.Errorf("open image service: collect unused content: %w", err)
+	}
+	if err := emptyTrash(ctx, trash); err != nil {
 		s.log.Warn("image store: collecting unused content", "error", err)
 	}
-	s.wg.Add(1)
+	s.wantSync()
+	s.wg.Add(2)
+	go s.syncer()
 	go s.janitor()
 	return s, nil
 }
@@ -161,6 +176,7 @@ func (s *Service) load() error {
 	if s.store, err = openStore(s.cfg.Root); err != nil {
 		return err
 	}
+	s.store.wrote = s.wrote
 	records, bad, err := s.meta.load()
 	if err != nil {
 		return err
@@ -169,6 +185,14 @@ func (s *Service) load() error {
 		s.log.Warn("image record does not parse, dropped; pull the image again", "image", id)
 	}
 	for _, r := range records {
+		if s.doubtful(r) {
+			s.log.Warn("image content may have been lost with the machine's power, verifying it", "image", r.ID, "tags", r.Tags)
+			if err := s.verifyContent(r); err != nil {
+				s.log.Warn("image content was lost, image dropped; pull it again", "image", r.ID, "tags", r.Tags, "error", err)
+				bad = append(bad, r.ID)
+				continue
+			}
+		}
 		if missing := s.missing(r); missing != "" {
 			s.log.Warn("image content is missing, image dropped; pull it again", "image", r.ID, "tags", r.Tags, "missing", missing)
 			bad = append(bad, r.ID)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -23,13 +24,15 @@ import (
 // as long as no two callers make the same name.
 type store struct {
 	root string
-	// step is called before each step that a crash may precede. Tests make it
+	// hook is called before each step that a crash may precede. Tests make it
 	// fail.
-	step func(name string) error
+	hook atomic.Pointer[func(name string) error]
+	// wrote is told of content that has got its name and may not be on disk.
+	wrote func(key string)
 }
 
 func openStore(root string) (*store, error) {
-	s := &store{root: root, step: func(string) error { return nil }}
+	s := &store{root: root, wrote: func(string) {}}
 	for _, d := range []string{root, s.tmp(), filepath.Join(root, "blobs", "sha256"), filepath.Join(root, "layers")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("image store: %w", err)
@@ -39,6 +42,13 @@ func openStore(root string) (*store, error) {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
 	return s, s.emptyTmp()
+}
+
+func (s *store) step(name string) error {
+	if f := s.hook.Load(); f != nil {
+		return (*f)(name)
+	}
+	return nil
 }
 
 func (s *store) tmp() string { return filepath.Join(s.root, "tmp") }
@@ -100,10 +110,7 @@ func (s *store) putBlob(digest string, size int64, r io.Reader) error {
 	if err := checkDigest(digest, size, n, sum); err != nil {
 		return err
 	}
-	if err := s.step("blob-sync"); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(0o755), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(f.Chmod(0o755), f.Close()); err != nil {
 		return fmt.Errorf("store blob: %w", err)
 	}
 	if err := s.step("blob-rename"); err != nil {
@@ -112,7 +119,8 @@ func (s *store) putBlob(digest string, size int64, r io.Reader) error {
 	if err := os.Rename(f.Name(), s.blobPath(digest)); err != nil {
 		return fmt.Errorf("store blob: %w", err)
 	}
-	return syncDir(filepath.Dir(s.blobPath(digest)))
+	s.wrote("blob/" + digest)
+	return nil
 }
 
 func checkDigest(digest string, size, n int64, sum hash.Hash) error {
@@ -177,7 +185,7 @@ func (s *store) makeLayer(key string, fill func(dir string) (filled, error)) (*l
 	if err != nil {
 		return nil, err
 	}
-	if err := s.step("layer-sync"); err != nil {
+	if err := s.step("layer-seal"); err != nil {
 		return nil, err
 	}
 	info, err := s.sealLayer(tmp, content)
@@ -193,14 +201,12 @@ func (s *store) makeLayer(key string, fill func(dir string) (filled, error)) (*l
 		}
 		return nil, fmt.Errorf("store layer: %w", err)
 	}
-	return info, syncDir(filepath.Join(s.root, "layers"))
+	s.wrote("layer/" + key)
+	return info, nil
 }
 
-// sealLayer measures the layer, writes the fact file and brings all to disk.
+// sealLayer measures the layer and writes the fact file.
 func (s *store) sealLayer(tmp string, content filled) (*layerInfo, error) {
-	if err := syncFS(tmp); err != nil { // before measuring: blocks are allocated late
-		return nil, err
-	}
 	t, err := measureTree(filepath.Join(tmp, "fs"), content.shared, content.sums)
 	if err != nil {
 		return nil, err
@@ -216,15 +222,15 @@ func (s *store) sealLayer(tmp string, content filled) (*layerInfo, error) {
 		return nil, err
 	}
 	info.Bytes += (int64(len(data)) + 4095) &^ 4095
-	if data, err = json.Marshal(info); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(tmp, "layer.json"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	return info, writeInfo(filepath.Join(tmp, "layer.json"), info)
+}
+
+func writeInfo(path string, info *layerInfo) error {
+	data, err := json.Marshal(info)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, werr := f.Write(data)
-	return info, errors.Join(werr, f.Sync(), f.Close(), syncDir(tmp))
+	return os.WriteFile(path, data, 0o600)
 }
 
 // discard takes a name away at once and gives what is to be deleted later.
@@ -238,15 +244,6 @@ func (s *store) discard(path string) (string, error) {
 		return "", err
 	}
 	return trash, nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 func syncFS(dir string) error {

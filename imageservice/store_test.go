@@ -22,7 +22,7 @@ import (
 )
 
 // steps are the places where a crash can leave something behind.
-var steps = []string{"blob-create", "blob-sync", "blob-rename", "layer-create", "layer-sync", "layer-rename", "commit"}
+var steps = []string{"blob-create", "blob-rename", "layer-create", "layer-seal", "layer-rename", "commit", "synced"}
 
 var errCrash = errors.New("crashed here")
 
@@ -77,18 +77,18 @@ func TestAFailedStepLeavesNothingBehind(t *testing.T) {
 	for _, step := range steps {
 		t.Run(step, func(t *testing.T) {
 			s := openService(t, nil)
-			s.store.step = func(name string) error {
+			onStep(s, func(name string) error {
 				if name == step {
 					return errCrash
 				}
 				return nil
-			}
+			})
 			for _, ref := range refs {
 				if _, err := s.Pull(context.Background(), PullRequest{Ref: ref}); err != nil && (!errors.Is(err, errCrash) || !strings.Contains(err.Error(), ref)) {
 					t.Errorf("pull: %v, want the injected failure that names the image", err)
 				}
 			}
-			s.store.step = func(string) error { return nil }
+			s.store.hook.Store(nil)
 			s.Collect(context.Background())
 			check(t, s)
 			for _, ref := range refs {
@@ -110,7 +110,11 @@ func TestACrashAtAnyStepIsSurvived(t *testing.T) {
 			s := openService(t, nil)
 			var mu sync.Mutex
 			seen := 0
-			s.store.step = func(name string) error {
+			onStep(s, func(name string) error {
+				if name == "synced" { // in the background: nothing may be committed meanwhile
+					s.commit.Lock()
+					defer s.commit.Unlock()
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				if name == step {
@@ -119,11 +123,17 @@ func TestACrashAtAnyStepIsSurvived(t *testing.T) {
 					}
 				}
 				return nil
-			}
+			})
 			for _, ref := range refs {
 				mustPull(t, s, ref)
 			}
-			if seen <= nth {
+			if step == "synced" {
+				awaitNoMarks(t, s)
+			}
+			mu.Lock()
+			reached := seen > nth
+			mu.Unlock()
+			if !reached {
 				continue
 			}
 			after := openService(t, func(c *Config) { c.Root = copied })

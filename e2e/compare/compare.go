@@ -42,6 +42,12 @@ func compare(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.end()) }()
 	a.images, b.images = ours, peers
+	if o.rows.MatchString(pullRow) || o.rows.MatchString(pullMemoryRow) {
+		if ours[bulk], err = publishBulk(registry); err != nil {
+			return err
+		}
+		peers[bulk] = ours[bulk]
+	}
 	both := [2]*server{a, b}
 	defer func() { err = errors.Join(err, a.removeAll(), b.removeAll()) }()
 	for _, s := range both {

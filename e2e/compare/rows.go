@@ -38,6 +38,7 @@ type fixture struct {
 	pod       string // one that is there
 	config    *runtime.PodSandboxConfig
 	container string // one in it that runs
+	idleSpace int64  // of the server without the bulk image
 }
 
 func stages() []stage {
@@ -60,6 +61,10 @@ func stages() []stage {
 			{name: "memory per idle pod (PSS), C", unit: "MiB", rounds: 2, must: 1. / 3, aim: 1. / 5, sample: idleMemory("top-c")},
 			{name: "memory per idle pod (PSS), Go", unit: "MiB", rounds: 2, must: 1. / 2, aim: 1. / 3, sample: idleMemory("tool-go")},
 		}},
+		{open: withBulk, rows: []row{
+			{name: pullRow, unit: "ms", rounds: 5, must: 1, sample: pullBulk},
+			{name: pullMemoryRow, unit: "MiB", rounds: 3, absolute: true, must: 60, sample: pullMemory},
+		}},
 		{open: with100Pods, rows: []row{
 			{name: "daemon RSS at 100 pods", unit: "MiB", rounds: 1, absolute: true, must: 60, aim: 40, sample: daemonRSS},
 			{name: "daemon CPU, idle, at 100 pods", unit: "%", rounds: 3, absolute: true, must: 0.5, aim: 0.2, sample: idleCPU},
@@ -76,7 +81,7 @@ func withPod(ctx context.Context, s *server) (*fixture, error) {
 		return nil, err
 	}
 	c, err := s.start(ctx, pod, config, s.newContainer("top-c"))
-	return &fixture{s, pod, config, c}, err
+	return &fixture{server: s, pod: pod, config: config, container: c}, err
 }
 
 func with100Pods(ctx context.Context, s *server) (*fixture, error) {

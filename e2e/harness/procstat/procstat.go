@@ -12,6 +12,15 @@ import (
 // RSS is the resident memory of a process in bytes.
 func RSS(pid int) (int64, error) { return field(pid, "status", "VmRSS") }
 
+// PeakRSS is the most resident memory that a process has had since it began, or
+// since ForgetPeak, in bytes.
+func PeakRSS(pid int) (int64, error) { return field(pid, "status", "VmHWM") }
+
+// ForgetPeak makes PeakRSS begin anew.
+func ForgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
 // TotalPSS sums up the memory of all processes but the given ones, in bytes;
 // what processes share is counted once. A process that ends meanwhile counts
 // nothing.

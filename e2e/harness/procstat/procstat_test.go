@@ -2,6 +2,7 @@ package procstat
 
 import (
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -37,5 +38,24 @@ func TestAProcessThatIsNotThere(t *testing.T) {
 	}
 	if _, err := CPU(1 << 30); err == nil {
 		t.Error("CPU of no process gives no error")
+	}
+}
+
+func TestThePeakIsForgotten(t *testing.T) {
+	if err := ForgetPeak(os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	before, err := PeakRSS(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 64<<20)
+	for i := range block {
+		block[i] = 1
+	}
+	after, err := PeakRSS(os.Getpid())
+	runtime.KeepAlive(block)
+	if err != nil || after-before < 32<<20 {
+		t.Errorf("the peak went from %d to %d, %v; want 64 MiB more", before, after, err)
 	}
 }
