@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/internal/config"
 	"github.com/cri-wasmer/cri-wasmer/internal/sdnotify"
 	"github.com/cri-wasmer/cri-wasmer/internal/version"
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/dial"
@@ -317,6 +319,16 @@ func (d *daemon) verbose() map[string]any {
 			"stateDir": d.options.State, "rootDir": d.options.Root, "cgroupDriver": d.cgroups.Driver(), "handlers": handlers,
 			"cniConfDir": d.options.CNI.ConfDir, "cniBinDirs": d.options.PluginDirs(),
 		},
-		"engine": d.code.Engine(),
+		"engine": engineInfo(d.code.Engine()),
 	}
+}
+
+// engineInfo names what a guest can import by its modules alone.
+func engineInfo(i workerv1.Info) map[string]any {
+	var modules []string
+	for _, m := range i.Imports {
+		modules = append(modules, m.Module)
+	}
+	slices.Sort(modules)
+	return map[string]any{"engine": i.Engine, "version": i.Version, "cpu": i.CPU, "compilers": i.Compilers, "interfaces": slices.Compact(modules)}
 }
