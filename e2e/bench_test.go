@@ -31,6 +31,11 @@ func measure(b *testing.B, once func() time.Duration) {
 	for b.Loop() {
 		all = append(all, once())
 	}
+	report(b, all)
+}
+
+// report reports single times.
+func report(b *testing.B, all []time.Duration) {
 	slices.Sort(all)
 	var sum time.Duration
 	for _, d := range all {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -132,7 +133,7 @@ func exchange(address string, data []byte) ([]byte, error) {
 
 func podNetNS(t *testing.T, n *node, p *pod) string {
 	t.Helper()
-	c := p.run(criclient.ContainerSpec{Image: n.toolbox(t)})
+	c := p.run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
 	return fmt.Sprintf("/proc/%d/ns/net", guestPIDs(t, c.id)[0])
 }
 
@@ -196,6 +197,49 @@ func TestPortForwardGivesTheServersEnd(t *testing.T) {
 	}))
 	if got, err := dialText(address); err != nil || got != "good bye\n" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A connection that leads through a server ends with it; what listens in the pod
+// goes on, and is reached through the next server.
+func TestPortForwardAcrossARestartOfTheServer(t *testing.T) {
+	for name, end := range map[string]func(*node) error{
+		"stopped": func(n *node) error { return n.Stop() },
+		"killed":  func(n *node) error { return n.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := ownNode(t, nodeOptions{})
+			p := n.pod(t, criclient.PodSpec{})
+			hungUp := make(chan error, 1)
+			netns := podNetNS(t, n, p)
+			port := serveIn(t, netns, "127.0.0.1:0", func(c *net.TCPConn) {
+				_, err := io.Copy(c, c)
+				_ = c.Close()
+				hungUp <- err
+			})
+			conn, err := net.Dial("tcp", p.forward(t, "SPDY", port))
+			must(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, "ping")
+			must(t, err)
+			_, err = io.ReadFull(conn, make([]byte, 4))
+			must(t, err)
+			must(t, end(n))
+			must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+			if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the client's connection outlives the server: %v", err)
+			}
+			select {
+			case <-hungUp:
+			case <-time.After(patience):
+				t.Error("the pod's connection outlives the server")
+			}
+			must(t, n.Start(t.Context()))
+			port = serveIn(t, netns, "127.0.0.1:0", echoAll)
+			if got, err := exchange(p.forward(t, "SPDY", port), []byte("pong")); err != nil || string(got) != "pong" {
+				t.Errorf("through the next server: %q, %v", got, err)
+			}
+		})
 	}
 }
 

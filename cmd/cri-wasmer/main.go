@@ -1,8 +1,8 @@
 // Command cri-wasmer is the daemon of cri-wasmer and its operator's tool.
 //
 // Its subcommands: serve runs the daemon; pull, images, inspect and rmi ask it
-// about images; kubelet-flags prints what a kubelet must be told; config explains
-// the configuration; version tells the build.
+// about images; doctor examines the node; kubelet-flags prints what a kubelet must
+// be told; config explains the configuration; version tells the build.
 package main
 
 import (
@@ -39,7 +39,8 @@ It needs no configuration; "cri-wasmer config default" shows what could be set.`
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		serveCommand(), pullCommand(), imagesCommand(), inspectCommand(), rmiCommand(), kubeletFlagsCommand(), configCommand(), versionCommand(),
+		serveCommand(), pullCommand(), imagesCommand(), inspectCommand(), rmiCommand(),
+		doctorCommand(), kubeletFlagsCommand(), configCommand(), versionCommand(),
 	)
 	return root
 }

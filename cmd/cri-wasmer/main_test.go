@@ -90,7 +90,7 @@ func TestCheckReportsVariablesThatAreNoOptions(t *testing.T) {
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {
-	for _, args := range [][]string{{}, {"serve"}, {"config"}, {"config", "default"}, {"config", "show"}, {"config", "check"}, {"kubelet-flags"}, {"pull"}, {"images"}, {"inspect"}, {"rmi"}, {"version"}} {
+	for _, args := range [][]string{{}, {"serve"}, {"config"}, {"config", "default"}, {"config", "show"}, {"config", "check"}, {"kubelet-flags"}, {"pull"}, {"images"}, {"inspect"}, {"rmi"}, {"doctor"}, {"version"}} {
 		out, err := execute(append(args, "--help")...)
 		if err != nil || len(out) < 80 {
 			t.Errorf("%q --help = %v, %q", args, err, out)
