@@ -1,46 +1,54 @@
 package unpack
 
-import "io"
+import (
+	"io"
+	"sync"
+)
 
+// Chunks are large: each one handed over may wake a thread, which takes long on
+// a busy machine.
 const (
-	chunkSize = 128 << 10
+	chunkSize = 512 << 10
 	chunks    = 4 // on their way
 )
+
+// spare keeps chunks between layers.
+var spare = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// chunk is a piece of the layer: the first n bytes of b.
+type chunk struct {
+	b *[chunkSize]byte
+	n int
+}
 
 // pipe hands the plain layer from the goroutine that decompresses it to the
 // thread that writes it, so that both work at the same time. One writer, one
 // reader.
 type pipe struct {
-	full  chan []byte
-	empty chan []byte
-	quit  chan struct{} // closed when the reader has ended
+	full chan chunk
+	quit chan struct{} // closed when the reader has ended
 
 	err  error // of the source; set before full is closed
-	rest []byte
-	cur  []byte
+	cur  chunk
+	rest []byte // of cur
 }
 
 func newPipe() *pipe {
-	p := &pipe{full: make(chan []byte, chunks), empty: make(chan []byte, chunks), quit: make(chan struct{})}
-	for range chunks {
-		p.empty <- make([]byte, chunkSize)
-	}
-	return p
+	return &pipe{full: make(chan chunk, chunks-2), quit: make(chan struct{})} // each side has one in hand
 }
 
 // fill reads r until it ends or the reader has.
 func (p *pipe) fill(r io.Reader) {
 	defer close(p.full)
 	for {
-		var b []byte
-		select {
-		case b = <-p.empty:
-		case <-p.quit:
-			return
-		}
-		n, err := readChunk(r, b)
-		if n > 0 {
-			p.full <- b[:n] // has room for all chunks
+		c := chunk{b: spare.Get().(*[chunkSize]byte)}
+		n, err := readChunk(r, c.b[:])
+		if c.n = n; n > 0 {
+			select {
+			case p.full <- c:
+			case <-p.quit:
+				return
+			}
 		}
 		if err != nil {
 			if err != io.EOF {
@@ -65,9 +73,9 @@ func readChunk(r io.Reader, b []byte) (n int, err error) {
 // Read implements io.Reader for the thread.
 func (p *pipe) Read(b []byte) (int, error) {
 	for len(p.rest) == 0 {
-		if p.cur != nil {
-			p.empty <- p.cur[:chunkSize]
-			p.cur = nil
+		if p.cur.b != nil {
+			spare.Put(p.cur.b)
+			p.cur.b = nil
 		}
 		next, ok := <-p.full
 		if !ok {
@@ -76,7 +84,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
-		p.cur, p.rest = next, next
+		p.cur, p.rest = next, next.b[:next.n]
 	}
 	n := copy(b, p.rest)
 	p.rest = p.rest[n:]
