@@ -197,6 +197,11 @@ compare: build guests ## This runtime beside containerd and runc (CRI_PEER=DIR w
 	@mkdir -p $(OUT) && $(GO) build $(BUILDVCS) -o $(OUT)/compare ./e2e/compare
 	@$(OUT)/compare -peer "$(CRI_PEER)" $(ARGS)
 
+KILLS ?= 200
+.PHONY: store-kill
+store-kill: build guests ## Kill the server KILLS times while it pulls, compiles and removes images (default 200)
+	STORE_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run 'TestKilledStoreStaysWhole' ./e2e
+
 FUZZTIME ?= 20s
 .PHONY: fuzz
 fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)

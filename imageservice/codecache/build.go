@@ -45,10 +45,9 @@ func (c *Cache) build(ctx context.Context, module *os.File, size int64) (string,
 
 // compile runs one compilation and stores what it made.
 func (c *Cache) compile(ctx context.Context, mem *os.File, digest, compiler string, nice int) error {
-	done, begin := c.activity.begin(digest, compiler), time.Now()
+	done := c.activity.begin(digest, compiler)
 	err := c.compileAndStore(ctx, mem, digest, compiler, nice)
 	done(err)
-	c.cfg.Observer.Compiled(compiler, time.Since(begin), err)
 	return err
 }
 

@@ -30,16 +30,12 @@ type Config struct {
 	// Zygotes is how many modules are kept loaded for quick starts; 0: none,
 	// and every worker loads its module itself.
 	Zygotes int
-	// Observe is told which way a worker was started: zygote or scratch; nil:
-	// nobody.
-	Observe func(way string)
 	Logger  *slog.Logger
 }
 
 // Launcher implements sandbox.Launcher. Safe for concurrent use.
 type Launcher struct {
 	worker  string
-	observe func(way string)
 	log     *slog.Logger
 	bootID  string
 	reaper  *reaper
@@ -66,10 +62,7 @@ func New(c Config) (*Launcher, error) {
 	if err != nil {
 		return nil, errors.Join(err, null.Close())
 	}
-	if c.Observe == nil {
-		c.Observe = func(string) {}
-	}
-	l := &Launcher{worker: c.Worker, observe: c.Observe, log: c.Logger, bootID: boot, reaper: r, devNull: null}
+	l := &Launcher{worker: c.Worker, log: c.Logger, bootID: boot, reaper: r, devNull: null}
 	if c.Zygotes > 0 {
 		l.zygotes = newZygotes(l, c.Zygotes)
 	}
@@ -117,26 +110,11 @@ func (l *Launcher) fork(mode string, b *builder, sock *os.File) (*child, error) 
 	if mode == "run" && l.zygotes != nil {
 		c, err := l.zygotes.fork(b, sock)
 		if err == nil {
-			l.observe("zygote")
 			return c, nil
 		}
 		l.log.Warn("zygote failed, the worker is started without it", "id", b.spec.ID, "error", err)
 	}
-	c, err := l.spawn(mode, b, sock)
-	if err == nil {
-		l.observe("scratch")
-	}
-	return c, err
-}
-
-// Zygotes counts the modules that are kept loaded.
-func (l *Launcher) Zygotes() int {
-	if l.zygotes == nil {
-		return 0
-	}
-	l.zygotes.mu.Lock()
-	defer l.zygotes.mu.Unlock()
-	return len(l.zygotes.byCode)
+	return l.spawn(mode, b, sock)
 }
 
 func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload []byte) (sandbox.Process, error) {

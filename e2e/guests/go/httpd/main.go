@@ -46,8 +46,7 @@ func run(args []string) error {
 }
 
 // serve answers / with a greeting, /echo with the request's body, /count with
-// its length, /bytes?n=N with N bytes and /exit by ending. It speaks HTTP/2 with
-// clients that begin so, and answers the health checks of gRPC.
+// its length, /bytes?n=N with N bytes and /exit by ending.
 func serve(address string) error {
 	l, err := wasip1.Listen("tcp", address)
 	if err != nil {
@@ -79,12 +78,8 @@ func serve(address string) error {
 		io.CopyN(w, zeroes{}, n)
 	})
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(0) })
-	mux.HandleFunc("POST "+healthPath, health)
 	fmt.Println("listening on", l.Addr())
-	server := &http.Server{Handler: mux, Protocols: &http.Protocols{}}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	return server.Serve(l)
+	return http.Serve(l, mux)
 }
 
 type zeroes struct{}
