@@ -31,23 +31,17 @@ func parsePod(c *runtimev1.PodSandboxConfig, handler string) (sandbox.PodConfig,
 		p.DNS = &sandbox.DNS{Servers: d.Servers, Searches: d.Searches, Options: d.Options}
 	}
 	for _, m := range c.PortMappings {
+		if _, ok := runtimev1.Protocol_name[int32(m.Protocol)]; !ok {
+			return p, invalid("port mapping %d: protocol %s is not known", m.ContainerPort, m.Protocol)
+		}
 		port := sandbox.PortMapping{Protocol: strings.ToLower(m.Protocol.String()), HostIP: m.HostIp, HostPort: m.HostPort, ContainerPort: m.ContainerPort}
 		p.AskedPorts = append(p.AskedPorts, port)
 		if m.HostPort > 0 {
 			p.Ports = append(p.Ports, port)
 		}
 	}
-	var err error
-	if p.Namespaces, err = parseNamespaces(sec.GetNamespaceOptions()); err != nil {
-		return p, err
-	}
-	if p.UserNS, _, err = parseUserNS(sec.GetNamespaceOptions().GetUsernsOptions()); err != nil {
-		return p, err
-	}
-	if p.Namespaces.PID == sandbox.NamespaceTarget || p.Namespaces.Network == sandbox.NamespaceTarget {
-		return p, invalid("a pod sandbox cannot take a namespace of a target container")
-	}
-	return p, nil
+	p.Resources, p.Overhead = parseResources(linux.GetResources()), parseResources(linux.GetOverhead())
+	return p, parseSandboxSecurity(sec, &p)
 }
 
 var modes = map[runtimev1.NamespaceMode]sandbox.NamespaceMode{
@@ -65,6 +59,9 @@ func parseNamespaces(o *runtimev1.NamespaceOption) (sandbox.Namespaces, error) {
 		mode, ok := modes[f.mode]
 		if !ok {
 			return n, invalid("%s namespace mode %s is not known", f.what, f.mode)
+		}
+		if f.to != &n.PID && mode != sandbox.NamespacePod && mode != sandbox.NamespaceNode {
+			return n, invalid("%s namespace mode %s: only POD and NODE can be had", f.what, f.mode)
 		}
 		*f.to = mode
 	}
@@ -116,7 +113,10 @@ func parseContainer(c *runtimev1.ContainerConfig) (sandbox.ContainerConfig, erro
 		r.Devices = append(r.Devices, sandbox.Device{HostPath: d.HostPath, ContainerPath: d.ContainerPath, Permissions: d.Permissions})
 	}
 	if len(c.CDIDevices) > 0 {
-		return r, unsupported("container %q: CDI devices mean nothing to a WebAssembly program", r.Name)
+		return r, unsupported("container %q: CDI device %q: this server has no CDI: a WebAssembly program reaches a device by its node alone, so name that", r.Name, c.CDIDevices[0].GetName())
+	}
+	if _, ok := runtimev1.Signal_name[int32(c.StopSignal)]; !ok {
+		return r, invalid("container %q: stop signal %s is not known", r.Name, c.StopSignal)
 	}
 	for _, m := range c.Mounts {
 		mount, err := parseMount(m)
@@ -144,6 +144,9 @@ var propagations = map[runtimev1.MountPropagation]sandbox.Propagation{
 }
 
 func parseMount(m *runtimev1.Mount) (sandbox.Requested, error) {
+	if _, ok := propagations[m.Propagation]; !ok {
+		return sandbox.Requested{}, invalid("mount %s: propagation %s is not known", m.ContainerPath, m.Propagation)
+	}
 	r := sandbox.Requested{
 		HostPath: m.HostPath, ContainerPath: m.ContainerPath, Readonly: m.Readonly, RecursiveReadonly: m.RecursiveReadOnly,
 		SelinuxRelabel: m.SelinuxRelabel, Propagation: propagations[m.Propagation], SubPath: m.ImageSubPath, Options: m.MountOptions,
@@ -154,64 +157,13 @@ func parseMount(m *runtimev1.Mount) (sandbox.Requested, error) {
 	if r.Image == "" && m.HostPath == "" {
 		return r, invalid("mount %s has neither a host path nor an image", m.ContainerPath)
 	}
+	if r.Image != "" && m.HostPath != "" {
+		return r, invalid("mount %s has both a host path and an image", m.ContainerPath)
+	}
 	if len(m.UidMappings) > 0 || len(m.GidMappings) > 0 {
 		r.IDMap = &sandbox.UserNS{UIDs: parseMappings(m.UidMappings), GIDs: parseMappings(m.GidMappings)}
 	}
 	return r, nil
-}
-
-func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security, error) {
-	s := sandbox.Security{Namespaces: sandbox.Namespaces{PID: sandbox.NamespaceContainer, Network: sandbox.NamespacePod, IPC: sandbox.NamespacePod}}
-	if c == nil {
-		return s, nil
-	}
-	s = sandbox.Security{
-		User: sandbox.UserSpec{
-			Username: c.RunAsUsername, SupplementalGroups: c.SupplementalGroups,
-			StrictGroups: c.SupplementalGroupsPolicy == runtimev1.SupplementalGroupsPolicy_Strict,
-		},
-		Privileged: c.Privileged, ReadonlyRoot: c.ReadonlyRootfs, NoNewPrivs: c.NoNewPrivs,
-		AddCapabilities: c.GetCapabilities().GetAddCapabilities(), DropCapabilities: c.GetCapabilities().GetDropCapabilities(),
-		AddAmbient: c.GetCapabilities().GetAddAmbientCapabilities(), MaskedPaths: c.MaskedPaths, ReadonlyPaths: c.ReadonlyPaths,
-	}
-	if c.RunAsUser != nil {
-		s.User.UID = &c.RunAsUser.Value
-	}
-	if c.RunAsGroup != nil {
-		s.User.GID = &c.RunAsGroup.Value
-	}
-	if err := parseSeccomp(c, &s); err != nil {
-		return s, err
-	}
-	if a := c.Apparmor; a != nil && a.ProfileType == runtimev1.SecurityProfile_Localhost {
-		return s, unsupported("AppArmor profile %q: this node has no AppArmor", a.LocalhostRef)
-	}
-	var err error
-	if s.Namespaces, err = parseNamespaces(c.NamespaceOptions); err != nil {
-		return s, err
-	}
-	s.UserNS, s.HostUsers, err = parseUserNS(c.NamespaceOptions.GetUsernsOptions())
-	return s, err
-}
-
-func parseSeccomp(c *runtimev1.LinuxContainerSecurityContext, s *sandbox.Security) error {
-	//lint:ignore SA1019 older kubelets send nothing else
-	path := c.SeccompProfilePath
-	switch p := c.Seccomp; {
-	case p == nil && (path == "" || path == "unconfined"):
-	case p == nil && strings.HasPrefix(path, "localhost/"):
-		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, strings.TrimPrefix(path, "localhost/")
-	case p == nil: // runtime/default, docker/default
-		s.Seccomp = sandbox.SeccompDefault
-	case p.ProfileType == runtimev1.SecurityProfile_RuntimeDefault:
-		s.Seccomp = sandbox.SeccompDefault
-	case p.ProfileType == runtimev1.SecurityProfile_Localhost:
-		if p.LocalhostRef == "" {
-			return invalid("seccomp profile Localhost names no file")
-		}
-		s.Seccomp, s.SeccompProfile = sandbox.SeccompLocalhost, p.LocalhostRef
-	}
-	return nil
 }
 
 func parseResources(r *runtimev1.LinuxContainerResources) sandbox.Resources {

@@ -96,6 +96,7 @@ func (s *Server) CreateContainer(ctx context.Context, r *runtimev1.CreateContain
 	if err != nil {
 		return nil, err
 	}
+	config.Security.PodPrivileged = r.GetSandboxConfig().GetLinux().GetSecurityContext().GetPrivileged()
 	if r.GetConfig().GetLinux().GetSecurityContext() == nil { // then as the pod
 		if config.Security.Namespaces, err = parseNamespaces(r.GetSandboxConfig().GetLinux().GetSecurityContext().GetNamespaceOptions()); err != nil {
 			return nil, err
@@ -175,8 +176,7 @@ func (s *Server) UpdateContainerResources(ctx context.Context, r *runtimev1.Upda
 // UpdatePodSandboxResources implements RuntimeService. The kubelet owns the
 // cgroup of the pod and has changed it before this call.
 func (s *Server) UpdatePodSandboxResources(_ context.Context, r *runtimev1.UpdatePodSandboxResourcesRequest) (*runtimev1.UpdatePodSandboxResourcesResponse, error) {
-	_, err := s.Manager.Pod(r.PodSandboxId)
-	return &runtimev1.UpdatePodSandboxResourcesResponse{}, err
+	return &runtimev1.UpdatePodSandboxResourcesResponse{}, s.Manager.UpdatePodResources(r.PodSandboxId, parseResources(r.GetResources()), parseResources(r.GetOverhead()))
 }
 
 // ReopenContainerLog implements RuntimeService.

@@ -35,7 +35,10 @@ type PodConfig struct {
 	UserNS       *UserNS           `json:"userNS,omitempty"` // nil: the host's users
 	Sysctls      map[string]string `json:"sysctls,omitempty"`
 	Privileged   bool              `json:"privileged,omitempty"`
-	Handler      string            `json:"handler,omitempty"` // runtime handler as asked
+	User         UserSpec          `json:"user,omitzero"`      // of the init process
+	Resources    Resources         `json:"resources,omitzero"` // of all containers, as the kubelet has set them already
+	Overhead     Resources         `json:"overhead,omitzero"`  // likewise
+	Handler      string            `json:"handler,omitempty"`  // runtime handler as asked
 	AskedPorts   []PortMapping     `json:"askedPorts,omitempty"`
 }
 
@@ -79,6 +82,7 @@ type Security struct {
 	UserNS           *UserNS     `json:"userNS,omitempty"`    // as the request has it: the pod's, or nothing
 	HostUsers        bool        `json:"hostUsers,omitempty"` // asked for explicitly
 	Privileged       bool        `json:"privileged,omitempty"`
+	PodPrivileged    bool        `json:"podPrivileged,omitempty"` // the pod has been given privileges since it was made
 	ReadonlyRoot     bool        `json:"readonlyRoot,omitempty"`
 	NoNewPrivs       bool        `json:"noNewPrivs,omitempty"`
 	AddCapabilities  []string    `json:"addCapabilities,omitempty"`

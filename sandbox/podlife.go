@@ -49,6 +49,12 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if err := checkAnnotations(c.Annotations); err != nil {
 		return err
 	}
+	if c.User.GID != nil && c.User.UID == nil {
+		return fmt.Errorf("run_as_group of the pod is set without run_as_user: %w", ErrInvalid)
+	}
+	if _, err := initUser(c); err != nil {
+		return err
+	}
 	if err := checkUserNS(c.UserNS); err != nil {
 		return err
 	}
@@ -190,6 +196,10 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	if p.rec.Config.Namespaces.PID != NamespacePod {
 		return nil
 	}
+	user, err := initUser(&p.rec.Config)
+	if err != nil {
+		return err
+	}
 	cg, err := m.Cgroups.Create(ctx, p.rec.Config.CgroupParent, p.id, Resources{})
 	if err != nil {
 		return fmt.Errorf("make cgroup of the pod: %w", err)
@@ -198,7 +208,7 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	p.rec.Cgroup = cg.Path()
 	init, err := m.Launcher.LaunchInit(ctx, ProcessSpec{
 		ID: p.id, Dir: m.podDir(p.id), PIDNS: PIDNamespace{New: true}, IPCNS: p.rec.Kept.IPC, UTSNS: p.rec.Kept.UTS,
-		Cgroup: cg, User: initUser(p.rec.Config.UserNS), UserNS: p.rec.Kept.User, NoNewPrivs: true, Args: []string{"pod-init"},
+		Cgroup: cg, User: user, UserNS: p.rec.Kept.User, NoNewPrivs: true, Args: []string{"pod-init"},
 	})
 	if err != nil {
 		return fmt.Errorf("start pod init: %w", err)
@@ -209,14 +219,36 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	return nil
 }
 
-// initUser is nobody, or, where that is not mapped, root of a user namespace,
-// who is nobody on the host.
-func initUser(u *UserNS) User {
-	nobody := User{UID: 65534, GID: 65534}
-	if u.checkUser(nobody) != nil {
-		return User{}
+// initUser is as whom the init process runs: as the pod says, else as nobody.
+func initUser(c *PodConfig) (User, error) {
+	const nobody = 65534
+	if c.User.UID == nil {
+		u := User{UID: nobody, GID: nobody}
+		if c.UserNS.checkUser(u) != nil { // not mapped: root of the namespace, who is nobody on the host
+			return User{}, nil
+		}
+		return u, nil
 	}
-	return nobody
+	var u User
+	for _, id := range []struct {
+		value *int64
+		to    *uint32
+	}{{c.User.UID, &u.UID}, {c.User.GID, &u.GID}} {
+		if id.value == nil {
+			continue
+		}
+		if *id.value < 0 || *id.value >= 1<<32-1 {
+			return u, fmt.Errorf("user or group %d of the pod is not an id: %w", *id.value, ErrInvalid)
+		}
+		*id.to = uint32(*id.value)
+	}
+	for _, g := range c.User.SupplementalGroups {
+		if g < 0 || g >= 1<<32-1 {
+			return u, fmt.Errorf("group %d of the pod is not an id: %w", g, ErrInvalid)
+		}
+		u.Groups = append(u.Groups, uint32(g))
+	}
+	return u, c.UserNS.checkUser(u)
 }
 
 // endProcess kills a process and waits until it is gone.

@@ -60,3 +60,22 @@ func merged[V any](old, more map[string]V) map[string]V {
 	maps.Copy(m, more)
 	return m
 }
+
+// UpdatePodResources notes what the containers of a pod may use together. The
+// kubelet owns the control group of the pod and has changed it before.
+func (m *Manager) UpdatePodResources(id string, resources, overhead Resources) error {
+	p, err := m.Pod(id)
+	if err != nil {
+		return err
+	}
+	p.op.Lock()
+	defer p.op.Unlock()
+	if phase := p.phase(); phase != PhaseReady {
+		return fmt.Errorf("%s is %s: its resources cannot be changed: %w", p.name(), phase, ErrPrecondition)
+	}
+	return m.updatePod(p, func(rec *podRecord) error {
+		rec.Config.Resources = rec.Config.Resources.with(resources)
+		rec.Config.Overhead = rec.Config.Overhead.with(overhead)
+		return nil
+	})
+}

@@ -49,7 +49,7 @@ static int mount_proc(uint32_t flags)
 static int mask(const char *path)
 {
 	struct stat st;
-	if (lstat(path, &st))
+	if (stat(path, &st)) /* /proc/net is a link */
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 	if (S_ISDIR(st.st_mode))
 		return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0");

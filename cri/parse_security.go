@@ -1,0 +1,169 @@
+package cri
+
+import (
+	"strings"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+// parseSandboxSecurity takes what a pod itself can be told: as whom its init
+// process runs. Profiles confine no guest here, but must make sense.
+func parseSandboxSecurity(c *runtimev1.LinuxSandboxSecurityContext, p *sandbox.PodConfig) (err error) {
+	if p.Namespaces, err = parseNamespaces(c.GetNamespaceOptions()); err != nil {
+		return err
+	}
+	if p.Namespaces.PID == sandbox.NamespaceTarget {
+		return invalid("a pod sandbox cannot take the pid namespace of a target container")
+	}
+	if p.UserNS, _, err = parseUserNS(c.GetNamespaceOptions().GetUsernsOptions()); err != nil {
+		return err
+	}
+	if c == nil {
+		return nil
+	}
+	if p.User, err = parseUser(c); err != nil {
+		return err
+	}
+	//lint:ignore SA1019 older kubelets send nothing else
+	if _, _, err := parseSeccomp(c.Seccomp, c.SeccompProfilePath); err != nil {
+		return err
+	}
+	if err := checkAppArmor(c.Apparmor, ""); err != nil {
+		return err
+	}
+	return checkSELinux(c.SelinuxOptions)
+}
+
+func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security, error) {
+	s := sandbox.Security{Namespaces: sandbox.Namespaces{PID: sandbox.NamespaceContainer, Network: sandbox.NamespacePod, IPC: sandbox.NamespacePod}}
+	if c == nil {
+		return s, nil
+	}
+	s = sandbox.Security{
+		Privileged: c.Privileged, ReadonlyRoot: c.ReadonlyRootfs, NoNewPrivs: c.NoNewPrivs,
+		AddCapabilities: c.GetCapabilities().GetAddCapabilities(), DropCapabilities: c.GetCapabilities().GetDropCapabilities(),
+		AddAmbient: c.GetCapabilities().GetAddAmbientCapabilities(), MaskedPaths: c.MaskedPaths, ReadonlyPaths: c.ReadonlyPaths,
+	}
+	var err error
+	if s.User, err = parseUser(c); err != nil {
+		return s, err
+	}
+	if s.User.Username = c.RunAsUsername; s.User.Username != "" && s.User.UID != nil {
+		return s, invalid("run_as_user and run_as_username are both set")
+	}
+	//lint:ignore SA1019 older kubelets send nothing else
+	if s.Seccomp, s.SeccompProfile, err = parseSeccomp(c.Seccomp, c.SeccompProfilePath); err != nil {
+		return s, err
+	}
+	//lint:ignore SA1019 likewise
+	if err := checkAppArmor(c.Apparmor, c.ApparmorProfile); err != nil {
+		return s, err
+	}
+	if err := checkSELinux(c.SelinuxOptions); err != nil {
+		return s, err
+	}
+	if s.Namespaces, err = parseNamespaces(c.NamespaceOptions); err != nil {
+		return s, err
+	}
+	s.UserNS, s.HostUsers, err = parseUserNS(c.NamespaceOptions.GetUsernsOptions())
+	return s, err
+}
+
+// identity is what the security contexts of pod and container have in common.
+type identity interface {
+	GetRunAsUser() *runtimev1.Int64Value
+	GetRunAsGroup() *runtimev1.Int64Value
+	GetSupplementalGroups() []int64
+	GetSupplementalGroupsPolicy() runtimev1.SupplementalGroupsPolicy
+}
+
+func parseUser(c identity) (sandbox.UserSpec, error) {
+	u := sandbox.UserSpec{SupplementalGroups: c.GetSupplementalGroups()}
+	if v := c.GetRunAsUser(); v != nil {
+		u.UID = &v.Value
+	}
+	if v := c.GetRunAsGroup(); v != nil {
+		u.GID = &v.Value
+	}
+	switch policy := c.GetSupplementalGroupsPolicy(); policy {
+	case runtimev1.SupplementalGroupsPolicy_Merge:
+	case runtimev1.SupplementalGroupsPolicy_Strict:
+		u.StrictGroups = true
+	default:
+		return u, invalid("supplemental groups policy %s is not known", policy)
+	}
+	return u, nil
+}
+
+// parseSeccomp takes a profile, or the path by which older kubelets name one.
+func parseSeccomp(p *runtimev1.SecurityProfile, path string) (sandbox.SeccompMode, string, error) {
+	if p == nil {
+		return parseSeccompPath(path)
+	}
+	switch p.ProfileType {
+	case runtimev1.SecurityProfile_Unconfined:
+		return sandbox.SeccompUnconfined, "", nil
+	case runtimev1.SecurityProfile_RuntimeDefault:
+		return sandbox.SeccompDefault, "", nil
+	case runtimev1.SecurityProfile_Localhost:
+		return seccompFile(p.LocalhostRef)
+	}
+	return "", "", invalid("seccomp profile type %s is not known", p.ProfileType)
+}
+
+func parseSeccompPath(path string) (sandbox.SeccompMode, string, error) {
+	switch path {
+	case "", "unconfined":
+		return sandbox.SeccompUnconfined, "", nil
+	case "runtime/default", "docker/default":
+		return sandbox.SeccompDefault, "", nil
+	}
+	if file, ok := strings.CutPrefix(path, "localhost/"); ok {
+		return seccompFile(file)
+	}
+	return "", "", invalid("seccomp profile %q is not known", path)
+}
+
+func seccompFile(path string) (sandbox.SeccompMode, string, error) {
+	if !strings.HasPrefix(path, "/") {
+		return "", "", invalid("seccomp profile Localhost needs the absolute path of a file, not %q", path)
+	}
+	return sandbox.SeccompLocalhost, path, nil
+}
+
+// checkAppArmor refuses profiles: a worker becomes a container without execve,
+// at which AppArmor would confine it. Without a profile of the node there is
+// nothing to do: this server has no default one.
+func checkAppArmor(p *runtimev1.SecurityProfile, name string) error {
+	if p == nil {
+		if profile, ok := strings.CutPrefix(name, "localhost/"); ok {
+			return noAppArmor(profile)
+		}
+		if name == "" || name == "runtime/default" || name == "unconfined" {
+			return nil
+		}
+		return invalid("AppArmor profile %q is not known", name)
+	}
+	switch p.ProfileType {
+	case runtimev1.SecurityProfile_RuntimeDefault, runtimev1.SecurityProfile_Unconfined:
+		return nil
+	case runtimev1.SecurityProfile_Localhost:
+		return noAppArmor(p.LocalhostRef)
+	}
+	return invalid("AppArmor profile type %s is not known", p.ProfileType)
+}
+
+func noAppArmor(profile string) error {
+	return unsupported("AppArmor profile %q: this server does not confine by AppArmor: remove appArmorProfile, or use seccomp", profile)
+}
+
+// checkSELinux refuses labels, for the same reason.
+func checkSELinux(o *runtimev1.SELinuxOption) error {
+	if o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
+		return nil
+	}
+	return unsupported("SELinux label %s:%s:%s:%s: this server does not confine by SELinux: remove seLinuxOptions",
+		o.GetUser(), o.GetRole(), o.GetType(), o.GetLevel())
+}

@@ -1,0 +1,150 @@
+package cri
+
+import (
+	"errors"
+	"testing"
+
+	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
+)
+
+func podWith(change func(*runtimev1.PodSandboxConfig, *runtimev1.LinuxSandboxSecurityContext)) *runtimev1.PodSandboxConfig {
+	s := &runtimev1.LinuxSandboxSecurityContext{NamespaceOptions: &runtimev1.NamespaceOption{}}
+	c := &runtimev1.PodSandboxConfig{
+		Metadata: &runtimev1.PodSandboxMetadata{Name: "p", Namespace: "n", Uid: "u"},
+		Linux:    &runtimev1.LinuxPodSandboxConfig{SecurityContext: s},
+	}
+	change(c, s)
+	return c
+}
+
+func containerWith(change func(*runtimev1.ContainerConfig, *runtimev1.LinuxContainerSecurityContext)) *runtimev1.ContainerConfig {
+	s := &runtimev1.LinuxContainerSecurityContext{NamespaceOptions: &runtimev1.NamespaceOption{}}
+	c := &runtimev1.ContainerConfig{
+		Metadata: &runtimev1.ContainerMetadata{Name: "c"}, Image: &runtimev1.ImageSpec{Image: "i"},
+		Linux: &runtimev1.LinuxContainerConfig{SecurityContext: s},
+	}
+	change(c, s)
+	return c
+}
+
+type (
+	podConfig     = runtimev1.PodSandboxConfig
+	podSecurity   = runtimev1.LinuxSandboxSecurityContext
+	configuration = runtimev1.ContainerConfig
+	security      = runtimev1.LinuxContainerSecurityContext
+)
+
+const unknown = 99 // of every enumeration
+
+func profile(kind runtimev1.SecurityProfile_ProfileType, ref string) *runtimev1.SecurityProfile {
+	return &runtimev1.SecurityProfile{ProfileType: kind, LocalhostRef: ref}
+}
+
+func TestPodsThatCannotBeAsAskedAreRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*podConfig, *podSecurity)
+		kind   error
+	}{
+		"no metadata":      {func(c *podConfig, _ *podSecurity) { c.Metadata = nil }, sandbox.ErrInvalid},
+		"unknown protocol": {func(c *podConfig, _ *podSecurity) { c.PortMappings = []*runtimev1.PortMapping{{Protocol: unknown}} }, sandbox.ErrInvalid},
+		"unknown network":  {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Network = unknown }, sandbox.ErrInvalid},
+		"unknown pid":      {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Pid = unknown }, sandbox.ErrInvalid},
+		"unknown ipc":      {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Ipc = unknown }, sandbox.ErrInvalid},
+		"network of a container": {func(_ *podConfig, s *podSecurity) {
+			s.NamespaceOptions.Network = runtimev1.NamespaceMode_CONTAINER
+		}, sandbox.ErrInvalid},
+		"ipc of a target": {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Ipc = runtimev1.NamespaceMode_TARGET }, sandbox.ErrInvalid},
+		"pid of a target": {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Pid = runtimev1.NamespaceMode_TARGET }, sandbox.ErrInvalid},
+		"unknown users": {func(_ *podConfig, s *podSecurity) {
+			s.NamespaceOptions.UsernsOptions = &runtimev1.UserNamespace{Mode: unknown}
+		}, sandbox.ErrInvalid},
+		"unknown policy":       {func(_ *podConfig, s *podSecurity) { s.SupplementalGroupsPolicy = unknown }, sandbox.ErrInvalid},
+		"unknown seccomp":      {func(_ *podConfig, s *podSecurity) { s.Seccomp = profile(unknown, "") }, sandbox.ErrInvalid},
+		"unknown seccomp path": {func(_ *podConfig, s *podSecurity) { s.SeccompProfilePath = "what" }, sandbox.ErrInvalid},
+		"AppArmor of the node": {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(2, "p") }, sandbox.ErrUnsupported},
+		"unknown AppArmor":     {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(unknown, "p") }, sandbox.ErrInvalid},
+		"SELinux label":        {func(_ *podConfig, s *podSecurity) { s.SelinuxOptions = &runtimev1.SELinuxOption{Level: "s0"} }, sandbox.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := parsePod(podWith(tc.change), ""); !errors.Is(err, tc.kind) {
+				t.Errorf("got %v, want %v", err, tc.kind)
+			}
+		})
+	}
+}
+
+func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
+	mount := func(m *runtimev1.Mount) func(*configuration, *security) {
+		return func(c *configuration, _ *security) { c.Mounts = []*runtimev1.Mount{m} }
+	}
+	one := &runtimev1.Int64Value{Value: 1}
+	for name, tc := range map[string]struct {
+		change func(*configuration, *security)
+		kind   error
+	}{
+		"no metadata":         {func(c *configuration, _ *security) { c.Metadata = nil }, sandbox.ErrInvalid},
+		"name of a variable":  {func(c *configuration, _ *security) { c.Envs = []*runtimev1.KeyValue{{Key: "a=b"}} }, sandbox.ErrInvalid},
+		"unknown signal":      {func(c *configuration, _ *security) { c.StopSignal = 9999 }, sandbox.ErrInvalid},
+		"CDI device":          {func(c *configuration, _ *security) { c.CDIDevices = []*runtimev1.CDIDevice{{Name: "v/c=d"}} }, sandbox.ErrUnsupported},
+		"unknown propagation": {mount(&runtimev1.Mount{HostPath: "/x", ContainerPath: "/x", Propagation: unknown}), sandbox.ErrInvalid},
+		"mount of nothing":    {mount(&runtimev1.Mount{ContainerPath: "/x"}), sandbox.ErrInvalid},
+		"mount of two things": {mount(&runtimev1.Mount{HostPath: "/x", ContainerPath: "/x", Image: &runtimev1.ImageSpec{Image: "i"}}), sandbox.ErrInvalid},
+		"two users":           {func(_ *configuration, s *security) { s.RunAsUser, s.RunAsUsername = one, "baker" }, sandbox.ErrInvalid},
+		"unknown policy":      {func(_ *configuration, s *security) { s.SupplementalGroupsPolicy = unknown }, sandbox.ErrInvalid},
+		"unknown network":     {func(_ *configuration, s *security) { s.NamespaceOptions.Network = unknown }, sandbox.ErrInvalid},
+		"ipc of its own":      {func(_ *configuration, s *security) { s.NamespaceOptions.Ipc = runtimev1.NamespaceMode_CONTAINER }, sandbox.ErrInvalid},
+		"unknown seccomp":     {func(_ *configuration, s *security) { s.Seccomp = profile(unknown, "") }, sandbox.ErrInvalid},
+		"seccomp without a file": {func(_ *configuration, s *security) {
+			s.Seccomp = profile(runtimev1.SecurityProfile_Localhost, "relative.json")
+		}, sandbox.ErrInvalid},
+		"unknown seccomp path": {func(_ *configuration, s *security) { s.SeccompProfilePath = "localhosts/x" }, sandbox.ErrInvalid},
+		"AppArmor of the node": {func(_ *configuration, s *security) { s.Apparmor = profile(2, "p") }, sandbox.ErrUnsupported},
+		"AppArmor by its path": {func(_ *configuration, s *security) { s.ApparmorProfile = "localhost/p" }, sandbox.ErrUnsupported},
+		"unknown AppArmor":     {func(_ *configuration, s *security) { s.ApparmorProfile = "p" }, sandbox.ErrInvalid},
+		"SELinux label":        {func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} }, sandbox.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := parseContainer(containerWith(tc.change)); !errors.Is(err, tc.kind) {
+				t.Errorf("got %v, want %v", err, tc.kind)
+			}
+		})
+	}
+}
+
+func TestProfilesThatAskForNothingAreTaken(t *testing.T) {
+	for _, c := range []*runtimev1.ContainerConfig{
+		containerWith(func(_ *configuration, s *security) { s.Apparmor = profile(0, "") }),
+		containerWith(func(_ *configuration, s *security) { s.Apparmor = profile(1, "") }),
+		containerWith(func(_ *configuration, s *security) { s.ApparmorProfile = "runtime/default" }),
+		containerWith(func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{} }),
+	} {
+		if _, err := parseContainer(c); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSeccompProfiles(t *testing.T) {
+	for name, tc := range map[string]struct {
+		profile *runtimev1.SecurityProfile
+		path    string
+		mode    sandbox.SeccompMode
+		file    string
+	}{
+		"nothing":                  {mode: sandbox.SeccompUnconfined},
+		"unconfined":               {profile: profile(1, ""), mode: sandbox.SeccompUnconfined},
+		"default":                  {profile: profile(0, ""), mode: sandbox.SeccompDefault},
+		"a file":                   {profile: profile(2, "/p.json"), mode: sandbox.SeccompLocalhost, file: "/p.json"},
+		"unconfined by its path":   {path: "unconfined", mode: sandbox.SeccompUnconfined},
+		"default by its path":      {path: "runtime/default", mode: sandbox.SeccompDefault},
+		"docker's default":         {path: "docker/default", mode: sandbox.SeccompDefault},
+		"a file by its path":       {path: "localhost//p.json", mode: sandbox.SeccompLocalhost, file: "/p.json"},
+		"the profile before paths": {profile: profile(0, ""), path: "unconfined", mode: sandbox.SeccompDefault},
+	} {
+		if mode, file, err := parseSeccomp(tc.profile, tc.path); mode != tc.mode || file != tc.file || err != nil {
+			t.Errorf("%s: got %q %q %v, want %q %q", name, mode, file, err, tc.mode, tc.file)
+		}
+	}
+}

@@ -1,0 +1,399 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
+)
+
+// secure changes the security context of a container.
+func secure(change func(*runtime.LinuxContainerSecurityContext)) func(containerConfig) {
+	return func(c containerConfig) { change(c.Linux.SecurityContext) }
+}
+
+func (n *node) privilegedPod(t *testing.T) *pod {
+	t.Helper()
+	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+	config.Linux.SecurityContext.Privileged = true
+	return n.podFrom(t, config, "")
+}
+
+// Capabilities by their numbers in linux/capability.h.
+const (
+	capNetAdmin = 1 << 12
+	capDefault  = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<10
+)
+
+func TestCapabilities(t *testing.T) {
+	n := sharedNode(t)
+	p := n.privilegedPod(t)
+	caps := func(change func(*runtime.Capability)) func(containerConfig) {
+		return secure(func(s *runtime.LinuxContainerSecurityContext) {
+			s.Capabilities = &runtime.Capability{}
+			change(s.Capabilities)
+		})
+	}
+	mask := func(v uint64) string { return fmt.Sprintf("%016x", v) }
+	for name, tc := range map[string]struct {
+		edit      func(containerConfig)
+		key, want string
+	}{
+		"default": {nil, "CapBnd", mask(capDefault)},
+		"added":   {caps(func(c *runtime.Capability) { c.AddCapabilities = []string{"NET_ADMIN"} }), "CapEff", mask(capDefault | capNetAdmin)},
+		"dropped": {caps(func(c *runtime.Capability) { c.DropCapabilities = []string{"CHOWN"} }), "CapEff", mask(capDefault &^ 1)},
+		"none":    {caps(func(c *runtime.Capability) { c.DropCapabilities = []string{"ALL"} }), "CapBnd", mask(0)},
+		"one of none": {caps(func(c *runtime.Capability) {
+			c.DropCapabilities, c.AddCapabilities = []string{"ALL"}, []string{"CAP_NET_ADMIN"}
+		}), "CapBnd", mask(capNetAdmin)},
+		"ambient": {func(c containerConfig) {
+			caps(func(c *runtime.Capability) { c.AddAmbientCapabilities = []string{"NET_ADMIN"} })(c)
+			c.Linux.SecurityContext.RunAsUser = &runtime.Int64Value{Value: 1000}
+		}, "CapEff", mask(capNetAdmin)},
+	} {
+		t.Run(name, func(t *testing.T) { p.wantTool(tc.want, tc.edit, "status", tc.key) })
+	}
+	held, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	all := caps(func(c *runtime.Capability) { c.AddCapabilities = []string{"ALL"} })
+	privileged := secure(func(s *runtime.LinuxContainerSecurityContext) { s.Privileged = true })
+	for name, edit := range map[string]func(containerConfig){"all": all, "privileged": privileged} {
+		_, got, _ := p.tool(edit, "status", "CapBnd")
+		if !strings.Contains(string(held), "CapPrm:\t"+got+"\n") {
+			t.Errorf("%s: bounding set %s is not that of the server", name, got)
+		}
+	}
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
+	caps(func(c *runtime.Capability) { c.AddCapabilities = []string{"NO_SUCH"} })(config)
+	_, err = n.Client.Create(t.Context(), p.id, p.config, config)
+	wantCode(t, "unknown capability", err, codes.InvalidArgument, "NO_SUCH")
+}
+
+func TestPrivilegedContainersNeedAPrivilegedPod(t *testing.T) {
+	n := sharedNode(t)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
+	config.Linux.SecurityContext.Privileged = true
+	p := n.hostPod(t)
+	_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+	wantCode(t, "create", err, codes.InvalidArgument, "privileged")
+	// The kubelet says so later, for a debugging container.
+	p.config.Linux.SecurityContext.Privileged = true
+	p.createFrom(config)
+	n.privilegedPod(t).wantTool("zero", func(c containerConfig) { c.Linux.SecurityContext.Privileged = true }, "echo", "zero")
+}
+
+func TestNoNewPrivilegesAndSystemCallFilters(t *testing.T) {
+	n := sharedNode(t)
+	p := n.privilegedPod(t)
+	file := filepath.Join(t.TempDir(), "profile.json")
+	must(t, os.WriteFile(file, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod"],"action":"SCMP_ACT_ERRNO"}]}`), 0o644))
+	seccomp := func(kind runtime.SecurityProfile_ProfileType, ref string) func(containerConfig) {
+		return secure(func(s *runtime.LinuxContainerSecurityContext) {
+			s.Seccomp = &runtime.SecurityProfile{ProfileType: kind, LocalhostRef: ref}
+		})
+	}
+	p.wantTool("0", nil, "status", "NoNewPrivs")
+	p.wantTool("1", secure(func(s *runtime.LinuxContainerSecurityContext) { s.NoNewPrivs = true }), "status", "NoNewPrivs")
+	p.wantTool("0", nil, "status", "Seccomp")
+	p.wantTool("2", seccomp(runtime.SecurityProfile_RuntimeDefault, ""), "status", "Seccomp")
+	p.wantTool("0", seccomp(runtime.SecurityProfile_Unconfined, ""), "status", "Seccomp")
+	p.wantTool("2", seccomp(runtime.SecurityProfile_Localhost, file), "status", "Seccomp")
+	p.wantTool("2", secure(func(s *runtime.LinuxContainerSecurityContext) { s.SeccompProfilePath = "localhost/" + file }), "status", "Seccomp")
+	p.wantTool("0", func(c containerConfig) {
+		seccomp(runtime.SecurityProfile_Localhost, file)(c)
+		c.Linux.SecurityContext.Privileged = true
+	}, "status", "Seccomp")
+}
+
+func TestSupplementalGroupsPolicies(t *testing.T) {
+	p := sharedNode(t).hostPod(t)
+	groups := func(policy runtime.SupplementalGroupsPolicy) func(containerConfig) {
+		return secure(func(s *runtime.LinuxContainerSecurityContext) {
+			s.RunAsUsername, s.SupplementalGroups, s.SupplementalGroupsPolicy = "baker", []int64{4000}, policy
+		})
+	}
+	p.wantTool("2042 2043 4000", groups(runtime.SupplementalGroupsPolicy_Merge), "status", "Groups")
+	p.wantTool("2042 4000", groups(runtime.SupplementalGroupsPolicy_Strict), "status", "Groups")
+}
+
+func TestMaskedAndReadonlyPaths(t *testing.T) {
+	p := sharedNode(t).hostPod(t)
+	edit := secure(func(s *runtime.LinuxContainerSecurityContext) {
+		s.MaskedPaths = []string{"/etc/marker", "/tmp", "/proc/version", "/proc/net", "/no/such"}
+		s.ReadonlyPaths = []string{"/data", "/proc/sys", "/no/such"}
+	})
+	p.wantTool("", edit, "cat", "/etc/marker")
+	p.wantTool("", edit, "cat", "/proc/version")
+	p.wantTool("", edit, "ls", "-A", "/tmp")
+	p.wantToolFails("read-only", edit, "write", "/data/x", "text")
+	p.wantToolFails("read-only", edit, "write", "/proc/sys/kernel/hostname", "text")
+}
+
+func TestOOMScoreAndDevices(t *testing.T) {
+	p := sharedNode(t).hostPod(t)
+	p.wantTool("912", func(c containerConfig) { c.Linux.Resources.OomScoreAdj = 912 }, "cat", "/proc/self/oom_score_adj")
+	p.wantTool("", func(c containerConfig) {
+		c.Devices = []*runtime.Device{{HostPath: "/dev/null", ContainerPath: "/dev/bakery/oven", Permissions: "rwm"}}
+	}, "write", "/dev/bakery/oven", "bread")
+	p.wantTool("null\noven", func(c containerConfig) {
+		c.Devices = []*runtime.Device{{HostPath: "/dev/null", ContainerPath: "/tmp/null"}, {HostPath: "/dev/zero", ContainerPath: "/tmp/oven"}}
+	}, "ls", "/tmp")
+}
+
+// hostTmpfs mounts a tmpfs, shared with what is cloned of it, until the end of
+// the test.
+func hostTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0777"))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
+}
+
+func TestMountPropagation(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	dir := t.TempDir()
+	hostTmpfs(t, dir)
+	for mode, seen := range map[runtime.MountPropagation]string{
+		runtime.MountPropagation_PROPAGATION_PRIVATE:           "",
+		runtime.MountPropagation_PROPAGATION_HOST_TO_CONTAINER: "came-later",
+		runtime.MountPropagation_PROPAGATION_BIDIRECTIONAL:     "came-later",
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+			config.Mounts = []*runtime.Mount{{HostPath: dir, ContainerPath: "/mnt", Propagation: mode}}
+			c := p.createFrom(config)
+			c.start()
+			c.waitLine("up")
+			sub := filepath.Join(dir, mode.String())
+			hostTmpfs(t, sub)
+			must(t, os.WriteFile(filepath.Join(sub, "came-later"), nil, 0o644))
+			r, err := n.Client.Exec(t.Context(), c.id, 20, "ls", "/mnt/"+mode.String())
+			must(t, err)
+			if got := strings.TrimSpace(string(r.Stdout)); got != seen || r.ExitCode != 0 {
+				t.Errorf("the container sees %q (exit code %d), want %q", got, r.ExitCode, seen)
+			}
+		})
+	}
+}
+
+func TestReadonlyMountsAndTheirOptions(t *testing.T) {
+	p := sharedNode(t).hostPod(t)
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o777))
+	hostTmpfs(t, filepath.Join(dir, "sub"))
+	mount := func(change func(*runtime.Mount)) func(containerConfig) {
+		m := &runtime.Mount{HostPath: dir, ContainerPath: "/mnt", Readonly: true}
+		change(m)
+		return withMount(m)
+	}
+	p.wantTool("", mount(func(*runtime.Mount) {}), "write", "/mnt/sub/f", "text")
+	p.wantToolFails("read-only", mount(func(*runtime.Mount) {}), "write", "/mnt/f", "text")
+	p.wantToolFails("read-only", mount(func(m *runtime.Mount) { m.RecursiveReadOnly = true }), "write", "/mnt/sub/f", "text")
+	_, table, _ := p.tool(mount(func(m *runtime.Mount) { m.MountOptions = []string{"noexec", "nosuid"} }), "cat", "/proc/self/mountinfo")
+	found := false
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		found = found || len(fields) > 5 && fields[4] == "/mnt" && strings.HasPrefix(fields[5], "ro,nosuid,nodev,noexec")
+	}
+	if !found {
+		t.Errorf("the options are not in the table of mounts:\n%s", table)
+	}
+	config := criclient.ContainerSpec{Name: "c", Image: p.node.toolbox(t)}.Config()
+	mount(func(m *runtime.Mount) { m.MountOptions = []string{"nowhere"} })(config)
+	_, err := p.node.Client.Create(t.Context(), p.id, p.config, config)
+	wantError(t, "unknown option", err, "nowhere")
+}
+
+func TestLinksOfTheHostAreFollowed(t *testing.T) {
+	p := sharedNode(t).hostPod(t)
+	dir := writeFile(t, "f", "at the end of the link\n")
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(dir, link))
+	p.wantTool("at the end of the link", withMount(&runtime.Mount{HostPath: link, ContainerPath: "/mnt", SelinuxRelabel: true}), "cat", "/mnt/f")
+}
+
+func TestImageVolumes(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	ref := n.pull(t, "volume", images.Rootfs{Layers: [][]images.File{
+		{{Name: "bread/", Type: typeDirectory}, {Name: "bread/rye", Data: []byte("rye\n")}}, {{Name: "top", Data: []byte("top\n")}},
+	}}.Artifact())
+	volume := func(sub string) func(containerConfig) {
+		return withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol", ImageSubPath: sub, Readonly: true})
+	}
+	p.wantTool("rye", volume(""), "cat", "/vol/bread/rye")
+	p.wantTool("top", volume(""), "cat", "/vol/top")
+	p.wantTool("rye", volume("bread"), "cat", "/vol/rye")
+	p.wantToolFails("read-only", volume(""), "write", "/vol/new", "text")
+	s, _, _ := p.tool(volume("bread"), "true")
+	if m := s.Mounts; len(m) != 1 || m[0].ImageSubPath != "bread" || m[0].GetImage().GetImageRef() == "" {
+		t.Errorf("status has mounts %v", m)
+	}
+	for name, edit := range map[string]func(containerConfig){
+		"missing sub path": volume("cake"),
+		"not read-only":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol"}),
+		"unknown image":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "no.such/image:v1"}, ContainerPath: "/vol", Readonly: true}),
+	} {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
+		edit(config)
+		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		wantError(t, name, err)
+	}
+	wantNothingLeft(t, p)
+}
+
+// wantNothingLeft checks that only containers that have exited are in the pod.
+func wantNothingLeft(t *testing.T, p *pod) {
+	t.Helper()
+	state := &runtime.ContainerStateValue{State: created}
+	if ids := containerIDs(t, p.node, &containerFilter{PodSandboxId: p.id, State: state}); len(ids) != 0 {
+		t.Errorf("containers are left: %q", ids)
+	}
+}
+
+func TestContainersOfAPodShareMemory(t *testing.T) {
+	n := sharedNode(t)
+	p, other := n.pod(t, criclient.PodSpec{}), n.hostPod(t)
+	p.wantTool("", nil, "write", "/dev/shm/loaf", "of this pod")
+	p.wantTool("of this pod", nil, "cat", "/dev/shm/loaf")
+	other.wantToolFails("", nil, "cat", "/dev/shm/loaf")
+	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+	config.Linux.SecurityContext.NamespaceOptions.Ipc = runtime.NamespaceMode_NODE
+	host := n.podFrom(t, config, "")
+	ofHost := secure(func(s *runtime.LinuxContainerSecurityContext) { s.NamespaceOptions.Ipc = runtime.NamespaceMode_NODE })
+	name := "/dev/shm/" + n.unique("cri-wasmer-e2e")
+	host.wantTool("", ofHost, "write", name, "of the host")
+	data, err := os.ReadFile(name)
+	if err != nil || string(data) != "of the host" {
+		t.Errorf("the host reads %q, %v", data, err)
+	}
+	must(t, os.Remove(name))
+}
+
+func TestSysctlsOfAPod(t *testing.T) {
+	n := sharedNode(t)
+	config := n.podConfig(criclient.PodSpec{})
+	config.Linux.Sysctls = map[string]string{
+		"net.ipv4.ip_unprivileged_port_start": "77", "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "20",
+	}
+	p := n.podFrom(t, config, "")
+	p.wantTool("77", nil, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	p.wantTool("1", nil, "cat", "/proc/sys/kernel/shm_rmid_forced")
+	p.wantTool("20", nil, "cat", "/proc/sys/fs/mqueue/msg_max")
+	for name, host := range map[string]bool{"net.ipv4.no_such_thing": false, "net.ipv4.ip_forward": true, "vm.swappiness": false} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: host})
+		config.Linux.Sysctls = map[string]string{name: "1"}
+		_, err := n.Client.RunPod(t.Context(), config, "")
+		wantCode(t, name, err, codes.InvalidArgument, name)
+	}
+}
+
+// limit reads a file of a container's control group: of the v1 hierarchy of the
+// controller, or of the unified one.
+func (c *container) limit(controller, v1, v2 string) string {
+	c.t.Helper()
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", guestPIDs(c.t, c.id)[0]))
+	must(c.t, err)
+	for line := range strings.Lines(string(groups)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		file := filepath.Join("/sys/fs/cgroup", controller, parts[2], v1)
+		switch {
+		case parts[1] == "":
+			file = filepath.Join("/sys/fs/cgroup", parts[2], v2)
+		case !strings.Contains(","+parts[1]+",", ","+controller+","):
+			continue
+		}
+		if data, err := os.ReadFile(file); err == nil {
+			return strings.TrimSpace(string(data))
+		}
+	}
+	c.t.Fatalf("no group of %s has a file %s or %s", controller, v1, v2)
+	return ""
+}
+
+func TestResourcesChangeWhileAContainerRuns(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}, MemoryLimit: 96 << 20}.Config()
+	config.Linux.Resources.CpuShares, config.Linux.Resources.CpuPeriod, config.Linux.Resources.CpuQuota = 512, 100000, 50000
+	config.Linux.Resources.CpusetCpus = "0"
+	c := p.createFrom(config)
+	c.start()
+	c.waitLine("up")
+	want := func(memory, quota, shares string) {
+		t.Helper()
+		if got := c.limit("memory", "memory.limit_in_bytes", "memory.max"); got != memory {
+			t.Errorf("the memory limit is %s, want %s", got, memory)
+		}
+		if got := strings.Fields(c.limit("cpu", "cpu.cfs_quota_us", "cpu.max"))[0]; got != quota {
+			t.Errorf("the cpu quota is %s, want %s", got, quota)
+		}
+		if got := c.limit("cpu", "cpu.shares", "cpu.weight"); !strings.Contains(shares, got) {
+			t.Errorf("the cpu shares are %s, want one of %s", got, shares)
+		}
+		if got := c.limit("cpuset", "cpuset.cpus", "cpuset.cpus"); got != "0" {
+			t.Errorf("the cpus are %q, want 0", got)
+		}
+	}
+	want(fmt.Sprint(96<<20), "50000", "512 20")
+	_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
+		ContainerId: c.id, Linux: &runtime.LinuxContainerResources{CpuQuota: 70000, CpuPeriod: 100000, MemoryLimitInBytes: 128 << 20, CpuShares: 1024},
+	})
+	must(t, err)
+	want(fmt.Sprint(128<<20), "70000", "1024 39")
+	r := c.status().GetResources().GetLinux()
+	if r.MemoryLimitInBytes != 128<<20 || r.CpuQuota != 70000 || r.CpuPeriod != 100000 || r.CpuShares != 1024 || r.CpusetCpus != "0" {
+		t.Errorf("status has resources %v", r)
+	}
+}
+
+func TestResourcesOfAPodAreNoted(t *testing.T) {
+	n := sharedNode(t)
+	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+	config.Linux.Resources = &runtime.LinuxContainerResources{CpuShares: 111, MemoryLimitInBytes: 1 << 27}
+	config.Linux.Overhead = &runtime.LinuxContainerResources{MemoryLimitInBytes: 12345678}
+	p := n.podFrom(t, config, "")
+	_, err := n.Client.UpdatePodSandboxResources(t.Context(), &runtime.UpdatePodSandboxResourcesRequest{
+		PodSandboxId: p.id, Resources: &runtime.LinuxContainerResources{CpuShares: 222},
+	})
+	must(t, err)
+	s, err := n.Client.PodSandboxStatus(t.Context(), &runtime.PodSandboxStatusRequest{PodSandboxId: p.id, Verbose: true})
+	must(t, err)
+	for _, want := range []string{`"cpuShares":222`, `"memoryLimit":134217728`, `"memoryLimit":12345678`} {
+		if !strings.Contains(s.Info["info"], want) {
+			t.Errorf("the verbose status lacks %s: %s", want, s.Info["info"])
+		}
+	}
+	_, err = n.Client.UpdatePodSandboxResources(t.Context(), &runtime.UpdatePodSandboxResourcesRequest{PodSandboxId: "no-such-pod"})
+	wantCode(t, "unknown pod", err, codes.NotFound)
+}
+
+func TestInitOfAPodRunsAsThePodSays(t *testing.T) {
+	n := sharedNode(t)
+	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+	s := config.Linux.SecurityContext
+	s.NamespaceOptions.Pid = runtime.NamespaceMode_POD
+	s.RunAsUser, s.RunAsGroup, s.SupplementalGroups = &runtime.Int64Value{Value: 4242}, &runtime.Int64Value{Value: 4343}, []int64{4444}
+	p := n.podFrom(t, config, "")
+	shared := secure(func(s *runtime.LinuxContainerSecurityContext) { s.NamespaceOptions.Pid = runtime.NamespaceMode_POD })
+	_, out, _ := p.tool(shared, "cat", "/proc/1/status")
+	for _, want := range []string{"Uid:\t4242\t", "Gid:\t4343\t", "Groups:\t4444"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("process 1 has not %q:\n%s", want, out)
+		}
+	}
+	s.RunAsUser = nil
+	config.Metadata.Name += "-refused"
+	_, err := n.Client.RunPod(t.Context(), config, "")
+	wantCode(t, "group without user", err, codes.InvalidArgument, "run_as_group")
+}
