@@ -261,3 +261,32 @@ func TestAHostNetworkPodNeedsTheRightToListenAtLowPorts(t *testing.T) {
 	c := p.createFrom(config)
 	wantCode(t, "start", n.Client.Start(t.Context(), c.id), codes.InvalidArgument, "tcp://127.0.0.1:81", "NET_BIND_SERVICE")
 }
+
+// A socket's file belongs to the user of its container, also as the host counts
+// users, in the root filesystem and on a volume.
+func TestASocketsFileBelongsToItsContainer(t *testing.T) {
+	n := sharedNode(t)
+	config := n.userNSConfig(criclient.PodSpec{})
+	config.Annotations = map[string]string{"listen.cri-wasmer.dev/main": "unix:///own.sock, unix:///plain/v.sock, unix:///mapped/v.sock"}
+	p := n.podFrom(t, config, "")
+	plain, mapped := t.TempDir(), t.TempDir()
+	container := criclient.ContainerSpec{Name: "main", Image: n.program(t, "activated-go"), Mounts: []*runtime.Mount{
+		{HostPath: plain, ContainerPath: "/plain"}, {HostPath: mapped, ContainerPath: "/mapped", UidMappings: mapping(), GidMappings: mapping()},
+	}}.Config()
+	container.Linux.SecurityContext.NamespaceOptions.UsernsOptions = config.Linux.SecurityContext.NamespaceOptions.UsernsOptions
+	container.Linux.SecurityContext.RunAsUser = &runtime.Int64Value{Value: 1000}
+	container.Linux.SecurityContext.RunAsGroup = &runtime.Int64Value{Value: 1000}
+	c := p.createFrom(container)
+	c.start()
+	c.waitLine("serving")
+	for _, path := range []string{"/own.sock", "/plain/v.sock", "/mapped/v.sock"} {
+		c.wantOwner(path, firstID+1000)
+	}
+	conn, err := net.Dial("unix", filepath.Join(mapped, "v.sock"))
+	must(t, err)
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /u HTTP/1.0\r\n\r\n")
+	if b, err := io.ReadAll(conn); !strings.HasSuffix(string(b), "answers /u\n") {
+		t.Errorf("through the unix socket: %q, %v", b, err)
+	}
+}

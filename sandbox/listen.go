@@ -36,8 +36,8 @@ func (s ListenSocket) String() string {
 type Listeners interface {
 	// Listen makes a socket in the network namespace at the path netns (empty:
 	// the host's), binds it and, but for udp, listens. Reads and accepts do not
-	// block. Paths are resolved beneath root, and belong to owner. The caller
-	// closes the file.
+	// block. Paths are resolved beneath root, and belong to owner, whose ids are
+	// those of the host. The caller closes the file.
 	Listen(ctx context.Context, netns string, root *os.File, owner User, s ListenSocket) (*os.File, error)
 }
 
@@ -165,13 +165,16 @@ func validName(s string) bool {
 
 // openListeners opens the sockets of a container that starts; the caller closes
 // them once the worker has its own.
-func (m *Manager) openListeners(ctx context.Context, spec *ProcessSpec, sockets []ListenSocket) (files []*os.File, err error) {
+func (m *Manager) openListeners(ctx context.Context, spec *ProcessSpec, users *UserNS, sockets []ListenSocket) (files []*os.File, err error) {
+	owner := spec.User
+	owner.UID, _ = users.HostUID(owner.UID) // mapped, or Create would have refused it
+	owner.GID, _ = users.HostGID(owner.GID)
 	for _, s := range sockets {
 		if err = mayListen(spec, s); err != nil {
 			break
 		}
 		var f *os.File
-		if f, err = m.Listeners.Listen(ctx, spec.NetNS, spec.Root.Dir, spec.User, s); err != nil {
+		if f, err = m.Listeners.Listen(ctx, spec.NetNS, spec.Root.Dir, owner, s); err != nil {
 			err = fmt.Errorf("listen at %s: %w: %w", s, err, ErrPrecondition)
 			break
 		}

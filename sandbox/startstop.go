@@ -45,7 +45,7 @@ func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, er
 		return nil, err
 	}
 	defer closeDirs(spec.Dirs)
-	if spec.Listeners, err = m.openListeners(ctx, &spec, c.listen()); err != nil {
+	if spec.Listeners, err = m.openListeners(ctx, &spec, p.Status().Config.UserNS, c.listen()); err != nil {
 		return nil, err
 	}
 	defer closeFiles(spec.Listeners) // the worker has its own

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -110,9 +111,13 @@ func listenUnix(fd int, root *os.File, owner sandbox.User, s sandbox.ListenSocke
 		return fmt.Errorf("open directory: %w", &os.PathError{Op: "open", Path: path.Dir(s.Path), Err: err})
 	}
 	defer unix.Close(dir)
-	name := path.Base(s.Path)
+	return asUser(owner, func() error { return listenAt(fd, dir, path.Base(s.Path), s) })
+}
+
+// listenAt makes the socket file in a directory.
+func listenAt(fd, dir int, name string, s sandbox.ListenSocket) error {
 	addr := &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, name)}
-	err = unix.Bind(fd, addr)
+	err := unix.Bind(fd, addr)
 	if errors.Is(err, unix.EADDRINUSE) && abandoned(dir, name, addr) {
 		if err = unix.Unlinkat(dir, name, 0); err == nil {
 			err = unix.Bind(fd, addr)
@@ -121,15 +126,48 @@ func listenUnix(fd int, root *os.File, owner sandbox.User, s sandbox.ListenSocke
 	if err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-	if err := give(dir, name, owner, s); err != nil {
+	if err := permit(dir, name, s); err != nil {
 		return errors.Join(err, unix.Unlinkat(dir, name, 0))
 	}
 	return os.NewSyscallError("listen", unix.Listen(fd, s.Backlog))
 }
 
-// give makes the new socket file the container's own. A guest that shares the
+// asUser runs f on a thread whose files belong to a user, though it may still do
+// what the daemon may. So a file is the container's from the start, also on a
+// mount with ids of its own, where root could make none.
+func asUser(u sandbox.User, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine, and its user with it
+		if err := becomeOwner(u); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// becomeOwner changes the ids of this thread for files. The kernel takes
+// capabilities for files with them, which are taken back.
+func becomeOwner(u sandbox.User) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&header, &caps[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if err := unix.Setfsgid(int(u.GID)); err != nil {
+		return os.NewSyscallError("setfsgid", err)
+	}
+	if err := unix.Setfsuid(int(u.UID)); err != nil {
+		return os.NewSyscallError("setfsuid", err)
+	}
+	return os.NewSyscallError("capset", unix.Capset(&header, &caps[0]))
+}
+
+// permit sets the permissions of the new socket file. A guest that shares the
 // volume may have put something else in its place, which is not followed.
-func give(dir int, name string, owner sandbox.User, s sandbox.ListenSocket) error {
+func permit(dir int, name string, s sandbox.ListenSocket) error {
 	file, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("open socket file", err)
@@ -141,9 +179,6 @@ func give(dir int, name string, owner sandbox.User, s sandbox.ListenSocket) erro
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return fmt.Errorf("%s was replaced while it was made", s.Path)
-	}
-	if err := unix.Fchownat(file, "", int(owner.UID), int(owner.GID), unix.AT_EMPTY_PATH); err != nil {
-		return os.NewSyscallError("chown", err)
 	}
 	return os.NewSyscallError("chmod", unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", file), uint32(s.Mode.Perm())))
 }
