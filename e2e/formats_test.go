@@ -124,6 +124,13 @@ func formatRows(t *testing.T) []formatRow {
 		{name: "spin", push: one(images.Spin(wasmmod.Component())), format: "spin", platform: "Wasip1/wasm", refused: spin},
 		{name: "spin-in-files", push: one(images.Rootfs{Layers: [][]images.File{{{Name: "spin.toml", Data: []byte("spin_manifest_version = 2\n")}, {Name: "app.wasm", Data: wasmmod.Component()}}}, Entrypoint: []string{"/"}}.Artifact()),
 			format: "spin", refused: spin},
+		{name: "webc-1", push: one(webcPackage(1, hello)), format: "webc", out: said},
+		{name: "webc-2", push: one(webcPackage(2, hello)), format: "webc", out: said},
+		{name: "webc-3", push: one(webcPackage(3, hello)), format: "webc", out: said},
+		{name: "webc-wasix", push: one(webcPackage(3, wasmmod.Importing("wasix_32v1", "proc_fork"))), format: "webc", refused: []string{"/bin/hello", "WASIX program", "newer Wasmer"}},
+		{name: "webc-library", push: one(images.Webc{Version: 3, Manifest: map[string]any{}, Atoms: map[string][]byte{"lib": hello}}.Artifact()), format: "webc",
+			refused: []string{"Wasmer package without commands"}},
+		{name: "webc-damaged", push: one(images.Single(images.EmptyConfig, "application/vnd.wasmer.webc", []byte("\x00webc003 this is none"))), notPulled: []string{"Wasmer package", "build the package again"}},
 		{name: "module-under-unknown-type", push: one(images.Single(images.EmptyConfig, "application/octet-stream", hello)), format: "raw-module", out: said},
 		{name: "tar-under-unknown-type", push: one(images.Single("application/vnd.who.knows", "application/octet-stream", images.Tar([]images.File{{Name: "app.wasm", Data: hello}}))), format: "rootfs", out: said},
 		{name: "unknown", push: one(images.Single("application/vnd.who.knows", "application/octet-stream", []byte("anything"))), notPulled: []string{"no known format", "wkg oci push"}},
@@ -141,6 +148,24 @@ func formatRows(t *testing.T) []formatRow {
 		{name: "sbom", push: one(images.Single(images.EmptyConfig, "application/vnd.cyclonedx+json", []byte("{}"))), notPulled: []string{"software bill of materials, not a program"}},
 	}
 	return rows
+}
+
+// webcPackage is a package with a command, and a volume mounted at /srv, which is
+// also where it runs.
+func webcPackage(version int, module []byte) images.Artifact {
+	return images.Webc{
+		Version: version,
+		Manifest: map[string]any{
+			"entrypoint": "hello",
+			"package":    map[string]any{"fs": []any{map[string]any{"volume_name": "assets", "mount_path": "/srv"}}},
+			"command": map[string]any{
+				"hello": images.WebcCommand("main", map[string]any{"main-args": []any{"from", "main-args"}, "env": []any{"PACKAGE=yes"}, "cwd": "/srv"}),
+				"again": images.WebcCommand("main", nil),
+			},
+		},
+		Atoms:   map[string][]byte{"main": module},
+		Volumes: map[string]map[string][]byte{"assets": {"data/text": []byte("of the package\n")}},
+	}.Artifact()
 }
 
 func TestImageFormats(t *testing.T) {
@@ -214,6 +239,7 @@ func (row formatRow) wantStatus(t *testing.T, n *node, ref string) {
 func TestImageFormatsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(repository(), "docs", "images.md"))
 	must(t, err)
+	rows := formatRows(t)
 	var documented []string
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(line, "|")
@@ -221,12 +247,12 @@ func TestImageFormatsAreDocumented(t *testing.T) {
 			continue
 		}
 		documented = append(documented, strings.Trim(strings.TrimSpace(cells[5]), "`"))
-		row := slices.IndexFunc(formatRows(t), func(r formatRow) bool { return r.name == documented[len(documented)-1] })
+		row := slices.IndexFunc(rows, func(r formatRow) bool { return r.name == documented[len(documented)-1] })
 		if row < 0 {
 			t.Errorf("docs/images.md has a line for %s, which is not tested", documented[len(documented)-1])
 			continue
 		}
-		r := formatRows(t)[row]
+		r := rows[row]
 		pulled, kind, runs := "yes", r.format, strings.HasPrefix(strings.TrimSpace(cells[4]), "runs")
 		if r.notPulled != nil {
 			pulled, kind = "refused", "none"
@@ -235,7 +261,7 @@ func TestImageFormatsAreDocumented(t *testing.T) {
 			t.Errorf("docs/images.md says of %s: %s, %s, %s", r.name, cells[2], cells[3], cells[4])
 		}
 	}
-	for _, r := range formatRows(t) {
+	for _, r := range rows {
 		if !slices.Contains(documented, r.name) {
 			t.Errorf("docs/images.md lacks a line for %s", r.name)
 		}
@@ -248,6 +274,36 @@ func TestSpinApplicationsAreExplained(t *testing.T) {
 	wantText(t, "inspect", n.mustCLI(t, "inspect", ref), "spin: Spin application", "application shop 1.2.0", "component front: "+images.Digest(wasmmod.Component())+", 1 files",
 		"trigger http for component front at /shop/...", "Runs here   no: it is a Spin application")
 	n.removeImage(t, ref)
+}
+
+// Main arguments, environment, working directory and volumes of a package are
+// those of the container; other commands are names in /bin.
+func TestWasmerPackagesRunAsTheyWant(t *testing.T) {
+	n := sharedNode(t)
+	ref := n.pull(t, "webc/tool", webcPackage(3, guest(t, "tool-go")))
+	wantText(t, "inspect", n.mustCLI(t, "inspect", ref), "webc: Wasmer package", "webc version 3", "command again", "command hello", "module main", "volume assets, 2 files and directories",
+		`Command     ["/bin/hello" "from" "main-args"]`, "Directory   /srv", "PACKAGE=yes", "Runs here   yes")
+	p := n.hostPod(t)
+	for name, tc := range map[string]struct {
+		command []string
+		want    string
+	}{
+		"volume":  {[]string{"/bin/again", "cat", "/srv/data/text"}, "of the package"},
+		"env":     {[]string{"/bin/again", "env"}, "PACKAGE=yes"},
+		"workdir": {[]string{"again", "pwd"}, "/srv"},
+	} {
+		c := p.run(criclient.ContainerSpec{Image: ref, Command: tc.command})
+		c.wantExit(c.wait(), 0, "Completed")
+		if out := c.lines("stdout"); !slices.Contains(out, tc.want) {
+			t.Errorf("%s: stdout is %q, want %q", name, out, tc.want)
+		}
+	}
+	hello := n.pull(t, "webc/hello", webcPackage(1, guest(t, "hello-c")))
+	c := p.run(criclient.ContainerSpec{Image: hello, Args: []string{"args of the pod"}})
+	c.wantExit(c.wait(), 0, "Completed")
+	if out := c.lines("stdout"); !slices.Contains(out, "arg 1 from") || !slices.Contains(out, "arg 2 main-args") || !slices.Contains(out, "arg 3 args of the pod") {
+		t.Errorf("stdout is %q, want main-args and then the pod's", out)
+	}
 }
 
 // A function other than _start is called instead of it, after _initialize where

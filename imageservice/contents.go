@@ -13,18 +13,16 @@ const maxDescription = 4 << 20
 // contents says what an image holds that is not unpacked; nil for what is, and
 // when the image is removed meanwhile. What does not parse is told as such.
 func (s *Service) contents(img *Image) ([]string, error) {
-	if img.Format != format.Spin {
+	describe := map[format.Kind]func(*format.Document) ([]string, error){
+		format.Spin: s.spinContents, format.Webc: s.packageContents,
+	}[img.Format]
+	if describe == nil {
 		return nil, nil
 	}
-	list, err := s.spinContents(img)
+	data, err := s.store.readBlob(img.Manifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return list, err
-}
-
-func (s *Service) spinContents(img *Image) ([]string, error) {
-	data, err := s.store.readBlob(img.Manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +30,14 @@ func (s *Service) spinContents(img *Image) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	list, err := describe(doc)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+func (s *Service) spinContents(doc *format.Document) ([]string, error) {
 	at := format.SpinConfig(doc)
 	if at < 0 {
 		return nil, nil // its files are in the root filesystem
@@ -39,7 +45,8 @@ func (s *Service) spinContents(img *Image) ([]string, error) {
 	if doc.Layers[at].Size > maxDescription {
 		return []string{"its locked application is too big to be read"}, nil
 	}
-	if data, err = s.store.readBlob(doc.Layers[at].Digest); err != nil {
+	data, err := s.store.readBlob(doc.Layers[at].Digest)
+	if err != nil {
 		return nil, err
 	}
 	list, err := format.DescribeSpin(data)

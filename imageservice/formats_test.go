@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/format"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
@@ -139,8 +140,9 @@ func TestEveryFormatIsPulled(t *testing.T) {
 			f.artifact("img", ociManifest, "application/vnd.oci.empty.v1+json", "{}", "application/octet-stream", "x.wasm", mod("u"))
 		}, format.Raw, "/x.wasm", ProgramReady, "/x.wasm", "manifest", ""},
 		{"webc", func(f *fixture) {
-			f.artifact("img", ociManifest, "application/vnd.oci.empty.v1+json", "{}", "application/vnd.wasmer.webc.v3", "", "\x00webc003....")
-		}, format.Webc, "", ProgramRefused, "", "manifest", "webc"},
+			pkg := images.Webc{Version: 2, Manifest: map[string]any{"command": map[string]any{"run": images.WebcCommand("a", nil)}}, Atoms: map[string][]byte{"a": []byte(mod("w"))}}
+			f.artifact("img", ociManifest, "application/vnd.oci.empty.v1+json", "{}", "application/vnd.wasmer.webc.v3", "", string(pkg.Encode()))
+		}, format.Webc, "", ProgramReady, "/bin/run", "manifest", ""},
 		{"tar under an unknown type", func(f *fixture) {
 			f.artifact("img", ociManifest, "application/vnd.who.knows", "{}", "application/octet-stream", "", string(gz(f.t, tarOf(f.t, entry{name: "only.wasm", body: mod("t")}))))
 		}, format.Rootfs, "", ProgramReady, "/only.wasm", "manifest", ""},

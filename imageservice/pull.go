@@ -311,6 +311,8 @@ func (p *pull) content(ctx context.Context) error {
 	switch {
 	case shape.Kind == format.Rootfs:
 		return p.rootfs(ctx, shape)
+	case shape.Kind == format.Webc:
+		return p.webc(ctx, shape.Entry)
 	case shape.Problem != "":
 		p.rec.Program = Program{State: ProgramRefused, Reason: shape.Problem}
 		return p.allBlobs(ctx)
@@ -334,8 +336,7 @@ func (p *pull) sniff(ctx context.Context, s format.Shape) (format.Shape, error) 
 		}
 		switch kind {
 		case format.Webc:
-			s.Kind, s.Entry = kind, -1
-			s.Problem = "it is a Wasmer package (webc), which this version cannot unpack: publish its module as a CNCF Wasm artifact"
+			s.Kind, s.Entry = kind, i
 			return s, nil
 		case format.Raw:
 			s.Kind, s.Entry = kind, i

@@ -180,7 +180,7 @@ func explainModule(s sheet, m *codecache.Report) {
 		s.row("Imports", importsText(m)...)
 	}
 	if m.UnmetCount > 0 {
-		s.row("Unmet", more(m.Unmet, m.UnmetCount)...)
+		s.row("Unmet", wrap(more(m.Unmet, m.UnmetCount), 68)...)
 	}
 	if m.ExportCount > 0 {
 		s.row("Exports", wrap(more(m.Exports, m.ExportCount), 68)...)

@@ -271,7 +271,10 @@ const maxPages = 65536 // 4 GiB; the engine aborts on a memory that starts so bi
 func (c *Cache) judge(r *Report, f *wasmfile.File) *Refusal {
 	ft := f.Features
 	mem, _ := f.Memory()
+	_, isForeign := foreign[r.ABI]
 	switch {
+	case isForeign && len(r.Unmet) > 0:
+		return refuseImports(r)
 	case ft.GC:
 		return &Refusal{Unsupported, "uses garbage-collected types, which this engine lacks", "build it without the GC proposal"}
 	case ft.Memory64:

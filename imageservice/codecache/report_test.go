@@ -31,6 +31,7 @@ func TestPreflightSaysWhatAFileIsAndWhatToDo(t *testing.T) {
 		{"another signature", program{imports: []string{imp(p1, "fd_write", 0)}}.String(), Imports, []string{"fd_write (with another signature)"}, p1},
 		{"imported memory", program{imports: []string{name("env") + name("memory") + "\x02\x00\x01"}}.String(), Imports, []string{"env.memory (a memory)"}, "unknown"},
 		{"wasix", program{imports: []string{imp("wasix_32v1", "thread_spawn", 1), imp(p1, "fd_write", 1)}}.String(), Imports, []string{"WASIX program", "newer Wasmer"}, abiWASIX},
+		{"wasix with threads", program{imports: []string{imp("wasix_32v1", "thread_spawn", 1)}, memory: "\x01\x03\x01\x02"}.String(), Imports, []string{"WASIX program"}, abiWASIX},
 		{"component core", program{imports: []string{imp("wasi:cli/stdout@0.2.0", "get-stdout", 0)}}.String(), Imports, []string{"core of a component"}, ComponentModel},
 		{"proxy-wasm", program{imports: []string{imp("env", "proxy_log", 1)}}.String(), Imports, []string{"proxy-wasm plug-in", "Envoy"}, abiProxy},
 		{"emscripten", program{imports: []string{imp("env", "emscripten_memcpy_js", 1), imp(p1, "fd_write", 1)}}.String(), Imports, []string{"Emscripten", "STANDALONE_WASM"}, abiEmscripten},
