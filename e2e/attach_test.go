@@ -313,3 +313,35 @@ func TestExecEndsWithItsServer(t *testing.T) {
 		})
 	}
 }
+
+// A job that nobody talks to ends with a server that is stopped. When the server
+// is killed it goes on, and ends with its container.
+func TestCommandsWithoutAClientWhenTheServerEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end   func(*node) error
+		alive int
+	}{
+		"stopped": {func(n *node) error { return n.Stop() }, 1},
+		"killed":  {func(n *node) error { return n.Kill() }, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := ownNode(t, nodeOptions{})
+			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+			o := remotecommand.StreamOptions{Stdout: io.Discard}
+			streamed := executor(t, "SPDY", c.execURL(o, "/app.wasm"))
+			go streamed.StreamWithContext(t.Context(), o)
+			go n.Client.Exec(t.Context(), c.id, 0, "/app.wasm")
+			eventually(t, "both commands", func() bool { return len(guestPIDs(t, c.id)) == 3 })
+			must(t, tc.end(n))
+			eventually(t, "what becomes of the commands", func() bool { return len(guestPIDs(t, c.id)) == tc.alive })
+			must(t, n.Start(t.Context()))
+			if s := c.status(); s.State != running {
+				t.Errorf("the container is %v", s.State)
+			}
+			must(t, n.Client.Remove(t.Context(), c.id))
+			if left := guestPIDs(t, c.id); len(left) > 0 {
+				t.Errorf("processes %d outlive their container", left)
+			}
+		})
+	}
+}

@@ -8,8 +8,9 @@
 // DIR, or the variable CRI_PEER_CONTAINERD, holds containerd,
 // containerd-shim-runc-v2 and runc. Both servers run in namespaces and
 // directories of this run, which are gone at its end. The table says what each
-// took (the median and the 99th percentile), how they compare, and whether that
-// is what the project promises itself.
+// took (the median, and what a tenth and 99 in 100 of the calls took at most),
+// how the medians compare, and whether that is what the project promises itself.
+// On a busy machine the tenth says most.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 type table struct{ out io.Writer }
 
 func (t table) head(both [2]*server) {
-	fmt.Fprintf(t.out, "| median (p99) | %s | %s | ratio | must | aim |\n|---|---|---|---|---|---|\n", both[0].name, both[1].name)
+	fmt.Fprintf(t.out, "| median (p10 to p99) | %s | %s | ratio | must | aim |\n|---|---|---|---|---|---|\n", both[0].name, both[1].name)
 }
 
 func (t table) row(r row, samples [2][]float64) {
@@ -21,11 +21,11 @@ func (t table) row(r row, samples [2][]float64) {
 
 func (r row) figures(samples []float64) string {
 	text := fmt.Sprintf("%.*f %s", digits(median(samples)), median(samples), r.unit)
-	if len(samples) >= 20 {
-		p := at(samples, 0.99)
-		text += fmt.Sprintf(" (%.*f)", digits(p), p)
+	if len(samples) < 10 {
+		return text
 	}
-	return text
+	low, high := at(samples, 0.1), at(samples, 0.99)
+	return text + fmt.Sprintf(" (%.*f to %.*f)", digits(low), low, digits(high), high)
 }
 
 // digits after the point, so that there are three in all.

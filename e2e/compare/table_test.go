@@ -29,7 +29,7 @@ func TestFiguresOfManySamples(t *testing.T) {
 	for i := range 100 {
 		samples = append(samples, float64(100-i))
 	}
-	if got, want := (row{unit: "ms"}).figures(samples), "50.0 ms (99.0)"; got != want {
+	if got, want := (row{unit: "ms"}).figures(samples), "50.0 ms (10.0 to 99.0)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
