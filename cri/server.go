@@ -32,6 +32,7 @@ type Config struct {
 	// Stopping is closed when the server is about to stop: streams without an
 	// end of their own end then.
 	Stopping <-chan struct{}
+	Options  []grpc.ServerOption // further ones, such as those that count requests
 	Logger   *slog.Logger
 }
 
@@ -56,10 +57,10 @@ const maxMessage = 16 << 20
 // stops it.
 func NewServer(c Config) *grpc.Server {
 	s := &Server{Config: c}
-	g := grpc.NewServer(
-		grpc.UnaryInterceptor(intercept(c.Logger)), grpc.StreamInterceptor(interceptStream(c.Logger)),
+	g := grpc.NewServer(append(c.Options[:len(c.Options):len(c.Options)],
+		grpc.ChainUnaryInterceptor(intercept(c.Logger)), grpc.ChainStreamInterceptor(interceptStream(c.Logger)),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
-	)
+	)...)
 	runtimev1.RegisterRuntimeServiceServer(g, s)
 	runtimev1.RegisterImageServiceServer(g, s)
 	return g

@@ -19,7 +19,7 @@ const (
 )
 
 func TestNothingRemainsAfterManyPods(t *testing.T) {
-	n := ownNode(t, nodeOptions{})
+	n, metrics := metered(t)
 	short, long := n.program(t, "hello-c"), n.program(t, "top-c")
 	// The first pods bring what stays for good: the bridge, a warm daemon.
 	for i := range leakClients {
@@ -27,6 +27,7 @@ func TestNothingRemainsAfterManyPods(t *testing.T) {
 	}
 	scope := leak.Scope{Daemon: n.PID(), Dirs: []string{n.Root(), n.State()}}
 	time.Sleep(time.Second) // what the first pods left in the air
+	counted := metrics.values(t)
 	before, err := leak.Take(scope)
 	must(t, err)
 	start := time.Now()
@@ -40,6 +41,7 @@ func TestNothingRemainsAfterManyPods(t *testing.T) {
 	if len(more) > 0 {
 		t.Errorf("after %d pods there is more than before:\n%s", leakPods, strings.Join(more, "\n"))
 	}
+	must(t, metrics.settled(t, counted))
 }
 
 // podLife is the life of pod number i: run, use and remove, each in one of a few

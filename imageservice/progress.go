@@ -65,7 +65,13 @@ type progressTable struct {
 	mu        sync.Mutex
 	pulls     []*progress
 	transfers map[string]*transfer // by digest
+
+	total atomic.Int64 // bytes that were read since the beginning
 }
+
+// Downloaded counts the bytes of layers and configurations that were read from
+// registries since Open.
+func (s *Service) Downloaded() int64 { return s.progress.total.Load() }
 
 // transfer counts what came of one blob.
 type transfer struct{ done atomic.Int64 }
@@ -146,6 +152,7 @@ type counted struct {
 func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.ReadCloser.Read(b)
 	c.transfer.done.Add(int64(n))
+	c.table.total.Add(int64(n))
 	return n, err
 }
 

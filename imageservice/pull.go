@@ -50,6 +50,9 @@ func (s *Service) Pull(ctx context.Context, req PullRequest) (*Image, error) {
 	img, _, err := s.pulls.Do(ctx, key, func(ctx context.Context) (*Image, error) {
 		begin := time.Now()
 		img, err := s.pull(ctx, ref, req.Auth)
+		if s.cfg.Pulled != nil {
+			s.cfg.Pulled(time.Since(begin), err)
+		}
 		if err == nil {
 			s.log.Info("image pulled", "ref", ref.String(), "image", img.ID, "format", img.Format, "size", img.Size,
 				"program", img.Program.State, "took", time.Since(begin).Round(time.Millisecond))

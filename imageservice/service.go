@@ -56,7 +56,9 @@ type Config struct {
 	Signatures   signature.Config
 	HostArch     string // GOARCH for which native platforms count; empty means this one
 	UserAgent    string
-	Logger       *slog.Logger
+	// Pulled is told how long a pull took and how it ended; nil: nobody.
+	Pulled func(took time.Duration, err error)
+	Logger *slog.Logger
 }
 
 // Service is the image store. Safe for concurrent use.

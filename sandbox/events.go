@@ -81,10 +81,10 @@ func (h *hub) endLocked(s *Subscription, why error) {
 	close(s.events)
 }
 
-func (h *hub) empty() bool {
+func (h *hub) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.subscribers) == 0
+	return len(h.subscribers)
 }
 
 func (h *hub) publish(e Event) {
@@ -99,13 +99,16 @@ func (h *hub) publish(e Event) {
 	}
 }
 
+// Subscribers counts the subscriptions.
+func (m *Manager) Subscribers() int { return m.events.count() }
+
 // Subscribe begins to give events. The caller closes the subscription.
 func (m *Manager) Subscribe() *Subscription { return m.events.subscribe() }
 
 // announce tells subscribers what has just happened. The caller holds the op of
 // the object, so that its events keep their order.
 func (m *Manager) announce(kind EventKind, id string, p *Pod) {
-	if p == nil || m.events.empty() {
+	if p == nil || m.events.count() == 0 {
 		return
 	}
 	e := Event{Kind: kind, ID: id, Time: time.Now(), Pod: p.Status()}

@@ -25,8 +25,8 @@ func TestSlowSubscriberIsLeftBehind(t *testing.T) {
 	}
 	quick.Close()
 	quick.Close()
-	if _, open := <-quick.Events(); open || quick.Err() != nil || !h.empty() {
-		t.Errorf("after Close: open %t, %v, empty %t", open, quick.Err(), h.empty())
+	if _, open := <-quick.Events(); open || quick.Err() != nil || h.count() != 0 {
+		t.Errorf("after Close: open %t, %v, %d subscribers", open, quick.Err(), h.count())
 	}
 	h.publish(Event{}) // to nobody
 }

@@ -83,8 +83,10 @@ func (c *capture) Write(p []byte) (int, error) {
 
 // execution is a command that runs.
 type execution struct {
-	proc    Process
-	streams execPipes
+	proc     Process
+	streams  execPipes
+	observer Observer
+	begin    time.Time
 }
 
 func (m *Manager) startExec(ctx context.Context, id string, s ExecStreams) (*execution, error) {
@@ -99,21 +101,24 @@ func (m *Manager) startExec(ctx context.Context, id string, s ExecStreams) (*exe
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	pipes, err := m.openExecPipes(&s)
 	if err != nil {
 		return nil, err
 	}
 	proc, err := m.launchExec(ctx, c, target, &s, pipes)
 	if err != nil {
+		m.Observer.ExecEnded(time.Since(begin), err)
 		return nil, errors.Join(err, pipes.close())
 	}
 	pipes.start(&s)
-	return &execution{proc, pipes}, nil
+	return &execution{proc, pipes, m.Observer, begin}, nil
 }
 
 // wait gives the exit code once the command has ended and its output is
 // delivered. A command that is still there when ctx ends is killed.
-func (e *execution) wait(ctx context.Context) (int32, error) {
+func (e *execution) wait(ctx context.Context) (code int32, err error) {
+	defer func() { e.observer.ExecEnded(time.Since(e.begin), err) }()
 	defer e.streams.close()
 	select {
 	case <-e.proc.Done():

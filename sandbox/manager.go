@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Config holds everything that a Manager needs.
@@ -40,8 +41,25 @@ type Config struct {
 	// TraceSize bounds what is kept of one container's, in bytes.
 	Trace     bool
 	TraceSize int64
+	Observer  Observer // nil: none
 	Logger    *slog.Logger
 }
+
+// Observer is told what happens, to count it. Its methods do not block. Safe
+// for concurrent use.
+type Observer interface {
+	// ContainerStarted tells how long a start took, or why there was none.
+	ContainerStarted(took time.Duration, err error)
+	ContainerExited(reason string)
+	// ExecEnded tells how long a command ran, and why it did not to its end.
+	ExecEnded(took time.Duration, err error)
+}
+
+type noObserver struct{}
+
+func (noObserver) ContainerStarted(time.Duration, error) {}
+func (noObserver) ContainerExited(string)                {}
+func (noObserver) ExecEnded(time.Duration, error)        {}
 
 // Inspector looks into the root filesystem of a container.
 type Inspector interface {
@@ -85,6 +103,9 @@ func Open(ctx context.Context, c Config) (*Manager, error) {
 	m := &Manager{
 		Config: c, closing: make(chan struct{}),
 		pods: map[string]*Pod{}, containers: map[string]*Container{}, names: map[string]string{},
+	}
+	if m.Observer == nil {
+		m.Observer = noObserver{}
 	}
 	for _, dir := range []string{m.podDir(""), m.containerDir("")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {

@@ -30,6 +30,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	}
 	at := time.Now()
 	proc, err := m.launch(ctx, p, c)
+	m.Observer.ContainerStarted(time.Since(at), err)
 	if err != nil {
 		return errors.Join(err, m.recordStartFailure(c, err))
 	}
@@ -295,6 +296,7 @@ func (m *Manager) recordExit(c *Container, exit Exit) {
 	}
 	close(c.exited)
 	m.announceContainer(EventStopped, c)
+	m.Observer.ContainerExited(exit.Reason)
 	m.Logger.Info("container has exited", "container", c.id, "code", exit.Code, "reason", exit.Reason)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/internal/config"
 	"github.com/cri-wasmer/cri-wasmer/internal/sdnotify"
 	"github.com/cri-wasmer/cri-wasmer/internal/version"
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/dial"
@@ -33,6 +35,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/seccomp"
+	"github.com/cri-wasmer/cri-wasmer/telemetry"
 )
 
 // handlers are the runtime handlers that are served beside the default one.
@@ -49,7 +52,7 @@ func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) 
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
-		d.openCgroups, d.openImages, d.openNetwork, d.openNamespaces, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
+		d.openTelemetry, d.openCgroups, d.openImages, d.openNetwork, d.openNamespaces, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -63,6 +66,10 @@ type daemon struct {
 	options config.Options
 	log     *slog.Logger
 	closers []func() error
+
+	metrics *telemetry.Metrics
+	health  *telemetry.Server // nil: metrics are not served
+	traces  *telemetry.Traces // nil: nothing is traced
 
 	worker   string
 	code     *codecache.Cache
@@ -101,7 +108,7 @@ func (d *daemon) openImages(ctx context.Context) (err error) {
 	d.code, err = codecache.Open(ctx, codecache.Config{
 		Jail: jail{d.cgroups, d.log}, Filter: filter,
 		Dir: d.path("code"), Worker: d.worker, MaxParallel: d.options.Compile.Parallel,
-		Timeout: d.options.Compile.Timeout, MemoryLimit: d.options.Compile.Memory, Logger: d.log,
+		Timeout: d.options.Compile.Timeout, MemoryLimit: d.options.Compile.Memory, Observer: d.metrics, Logger: d.log,
 	})
 	if err != nil {
 		return fmt.Errorf("open code cache: %w", err)
@@ -117,7 +124,7 @@ func (d *daemon) openImages(ctx context.Context) (err error) {
 	d.images, err = imageservice.Open(ctx, imageservice.Config{
 		Root: d.path("images"), CertsDirs: o.CertsDirs, DockerConfig: o.DockerConfig, MaxDownloads: o.MaxDownloads, Pinned: o.Pinned,
 		Limits:     unpack.Limits{MaxBytes: o.MaxLayerSize, MaxEntries: o.MaxLayerEntries, MaxRatio: int64(o.MaxLayerRatio)},
-		Signatures: policy, Code: d.code, UserAgent: "cri-wasmer/" + version.Version(), Logger: d.log,
+		Signatures: policy, Code: d.code, UserAgent: "cri-wasmer/" + version.Version(), Pulled: d.imagePulled, Logger: d.log,
 	})
 	if err != nil {
 		return err
@@ -131,7 +138,7 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 	d.network, err = network.New(network.Config{
 		ConfDir: c.ConfDir, BinDirs: d.options.PluginDirs(), CacheDir: d.path("cni"),
 		StateDir: filepath.Join(d.options.State, "network"), NetNSDir: filepath.Join(d.options.State, "netns"),
-		NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Logger: d.log,
+		NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Observe: d.metrics.NetworkOperation, Logger: d.log,
 	})
 	if err != nil {
 		return err
@@ -188,7 +195,7 @@ func (d *daemon) probeUserNS(ctx context.Context) error {
 }
 
 func (d *daemon) openProcesses(context.Context) (err error) {
-	d.launcher, err = process.New(process.Config{Worker: d.worker, Zygotes: maxZygotes, Logger: d.log})
+	d.launcher, err = process.New(process.Config{Worker: d.worker, Zygotes: maxZygotes, Observe: d.metrics.WorkerStarted, Logger: d.log})
 	if err != nil {
 		return err
 	}
@@ -212,7 +219,7 @@ func (d *daemon) openManager(ctx context.Context) error {
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
 		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Namespaces: d.kept, NoUserNS: d.noUserNS, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
 		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
-		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Logger: d.log,
+		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Observer: observer{d.metrics}, Logger: d.log,
 		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
 	})
 	if err != nil {
@@ -262,17 +269,19 @@ func (d *daemon) answer(ctx context.Context) error {
 	}
 	server := cri.NewServer(cri.Config{
 		Manager: d.manager, Images: d.images, Streams: d.streams, Network: d.network, Driver: d.cgroups.Driver(), Version: version.Version(),
-		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, UserNS: d.noUserNS == nil, Stopping: ctx.Done(), Logger: d.log,
+		Handlers: handlers, Verbose: d.verbose, ContainerFS: d.path("rootfs"), RecursiveRO: true, UserNS: d.noUserNS == nil, Stopping: ctx.Done(), Options: d.serverOptions(), Logger: d.log,
 	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	d.log.Info("serving", "socket", d.options.Socket)
+	d.ready("")
 	notify(d.log, sdnotify.Ready)
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve %s: %w", d.options.Socket, err)
 	case <-ctx.Done():
 	}
+	d.ready("stopping")
 	end(server)
 	return nil
 }
@@ -310,6 +319,16 @@ func (d *daemon) verbose() map[string]any {
 			"stateDir": d.options.State, "rootDir": d.options.Root, "cgroupDriver": d.cgroups.Driver(), "handlers": handlers,
 			"cniConfDir": d.options.CNI.ConfDir, "cniBinDirs": d.options.PluginDirs(),
 		},
-		"engine": d.code.Engine(),
+		"engine": engineInfo(d.code.Engine()),
 	}
+}
+
+// engineInfo names what a guest can import by its modules alone.
+func engineInfo(i workerv1.Info) map[string]any {
+	var modules []string
+	for _, m := range i.Imports {
+		modules = append(modules, m.Module)
+	}
+	slices.Sort(modules)
+	return map[string]any{"engine": i.Engine, "version": i.Version, "cpu": i.CPU, "compilers": i.Compilers, "interfaces": slices.Compact(modules)}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -91,8 +93,7 @@ func (n *namespace) fails(code int, words []string, args ...string) {
 	}
 }
 
-// apply applies manifests. IMAGE: in them is short for a pinned image of the
-// test's registry.
+// apply applies manifests, which may be indented by tabs.
 func (n *namespace) apply(yaml string) {
 	n.t.Helper()
 	if _, err := n.tryWith(dedent(yaml), "apply", "-f", "-"); err != nil {
@@ -114,6 +115,37 @@ func dedent(yaml string) string {
 func (n *namespace) waitFor(condition string, what ...string) {
 	n.t.Helper()
 	n.kubectl(append([]string{"wait", "--for", condition, "--timeout", patience.String()}, what...)...)
+}
+
+// afterwards runs kubectl when the test has ended, and its context with it.
+func (n *namespace) afterwards(args ...string) {
+	if _, err := n.c.Kubectl(context.Background(), "", args...); err != nil {
+		n.t.Error(err)
+	}
+}
+
+// cleanup deletes what is not in the namespace.
+func (n *namespace) cleanup(objects ...string) {
+	n.afterwards(append([]string{"delete", "--wait=false"}, objects...)...)
+}
+
+// wantPage gets a page from the node.
+func wantPage(n *namespace, url, want string) {
+	n.t.Helper()
+	client := &http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	n.eventually("the page "+url, func() error {
+		r, err := client.Get(url)
+		if err != nil {
+			return err
+		}
+		defer r.Body.Close()
+		got, err := io.ReadAll(r.Body)
+		if err == nil && string(got) != want {
+			err = fmt.Errorf("it is %q, want %q", got, want)
+		}
+		return err
+	})
 }
 
 // eventually waits until check gives no error.

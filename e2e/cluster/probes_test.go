@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,10 @@ import (
 var probes = []scenario{
 	{name: "Liveness by exec: a container that fails it is started again", core: true, run: liveness},
 	{name: "Readiness by exec: a pod leaves its service and comes back", core: true, run: readiness},
+	{name: "Startup, readiness and liveness by HTTP", run: httpProbes},
+	{name: "Liveness by TCP", run: tcpProbe},
+	{name: "Readiness by gRPC, of a guest that serves it", run: grpcProbe},
+	{name: "An exec probe that takes too long counts as failed", run: slowProbe},
 }
 
 func liveness(t *testing.T, n *namespace) {
@@ -71,4 +76,110 @@ func readiness(t *testing.T, n *namespace) {
 	endpoint("true")
 	n.kubectl("exec", "web", "--", "rm", "/tmp/ready")
 	endpoint("false")
+}
+
+func httpProbes(t *testing.T, n *namespace) {
+	n.apply(`
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: web}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: web
+	    image: registry.test/toolbox:v1
+	    command: [sh, -c, "mkdir -p /www; echo ok > /www/live; sleep 2; httpd -f -p 8080 -h /www"]
+	    startupProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, failureThreshold: 60}
+	    livenessProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, failureThreshold: 1}
+	    readinessProbe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1}
+	`)
+	n.event("Unhealthy", "Readiness probe failed", "404")
+	if c := container(n.pod("web"), "web"); c.Started == nil || !*c.Started || c.Ready || c.RestartCount != 0 {
+		t.Errorf("the container is %+v, want it started, not ready, and never restarted", c)
+	}
+	n.kubectl("exec", "web", "--", "touch", "/www/ready")
+	n.waitFor("condition=ready", "pod/web")
+	n.kubectl("exec", "web", "--", "rm", "/www/live")
+	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/web")
+}
+
+func tcpProbe(t *testing.T, n *namespace) {
+	n.apply(`
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: web}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: open
+	    image: registry.test/toolbox:v1
+	    command: [httpd, -p, "8080"]
+	    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, initialDelaySeconds: 1, failureThreshold: 3}
+	  - name: closed
+	    image: registry.test/toolbox:v1
+	    command: [sleep, inf]
+	    livenessProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 1}
+	`)
+	n.event("Unhealthy", "Liveness probe failed", "connection refused")
+	n.eventually("a restart of the one without a port", func() error {
+		if c := container(n.pod("web"), "closed"); c.RestartCount == 0 {
+			return fmt.Errorf("it is %+v", c.State)
+		}
+		return nil
+	})
+	if c := container(n.pod("web"), "open"); c.RestartCount != 0 {
+		t.Errorf("the one with a port was started again %d times", c.RestartCount)
+	}
+}
+
+func grpcProbe(t *testing.T, n *namespace) {
+	n.apply(`
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: health}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: good
+	    image: registry.test/httpd-go:v1
+	    args: [serve, ":8080"]
+	    readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}
+	  - name: other
+	    image: registry.test/httpd-go:v1
+	    args: [serve, ":8081"]
+	    readinessProbe: {grpc: {port: 8081, service: not-served}, periodSeconds: 1}
+	`)
+	n.eventually("the readiness of one container", func() error {
+		if c := container(n.pod("health"), "good"); !c.Ready {
+			return fmt.Errorf("it is not ready: %+v", c.State)
+		}
+		return nil
+	})
+	n.event("Unhealthy", "Readiness probe failed", "NOT_SERVING")
+	if c := container(n.pod("health"), "other"); c.Ready {
+		t.Error("a service that is not served is ready")
+	}
+}
+
+func slowProbe(t *testing.T, n *namespace) {
+	n.apply(`
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: slow}
+	spec:
+	  terminationGracePeriodSeconds: 1
+	  containers:
+	  - name: box
+	    image: registry.test/toolbox:v1
+	    command: [sleep, inf]
+	    readinessProbe: {exec: {command: [sleep, "3600"]}, timeoutSeconds: 1, periodSeconds: 1}
+	`)
+	n.event("Unhealthy", "Readiness probe", "timed out")
+	n.eventually("the end of the commands that took too long", func() error {
+		got, err := n.try("exec", "slow", "--", "ps")
+		if err == nil && strings.Count(got, "3600") > 2 {
+			err = fmt.Errorf("they go on: %s", got)
+		}
+		return err
+	})
 }

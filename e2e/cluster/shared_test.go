@@ -2,12 +2,13 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	toolbox "github.com/cri-wasmer/cri-wasmer/e2e/images"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 )
 
-// Registries that the server reaches by mirrors. The private one wants the user
+// Registries whose place those of the test take. The private one wants the user
 // and the password below; nothing listens at the dead one.
 const (
 	publicHost  = "registry.test"
@@ -93,15 +94,26 @@ func startCloud(ctx context.Context) (*cloud, error) {
 	if err != nil {
 		return nil, err
 	}
+	root := filepath.Join(dir, "images")
+	if err := mountImageFS(root); err != nil {
+		return nil, err
+	}
 	c.Cluster, err = cluster.Start(ctx, cluster.Options{
 		Binaries: binaries(),
 		Dir:      dir,
+		Kubelet: map[string]any{
+			"evictionHard": map[string]string{
+				"imagefs.available": "10%", "memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
+			"evictionPressureTransitionPeriod": "1s",
+			"imageMinimumGCAge":                "1s",
+		},
 		Server: daemon.Options{
 			Binary: serverBinary(),
+			Root:   root,
 			Hosts: map[string]string{
-				publicHost:  daemon.Mirror(c.public.URL()),
-				privateHost: daemon.Mirror(c.private.URL()),
-				deadHost:    daemon.Mirror("http://127.0.0.1:1"),
+				publicHost:  daemon.Server(c.public.URL()),
+				privateHost: daemon.Server(c.private.URL()),
+				deadHost:    daemon.Server("http://127.0.0.1:1"),
 			},
 		},
 	})
@@ -109,6 +121,19 @@ func startCloud(ctx context.Context) (*cloud, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// imageFSSize is that of the file system of images, small enough to be filled.
+const imageFSSize = 1 << 30
+
+func mountImageFS(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0755", imageFSSize)); err != nil {
+		return fmt.Errorf("mount a file system for images: %w", err)
+	}
+	return nil
 }
 
 // pushImages makes registry.test/NAME:v1 for every guest, registry.test/toolbox:v1
@@ -119,28 +144,38 @@ func (c *cloud) pushImages(ctx context.Context) error {
 		return err
 	}
 	for _, file := range files {
-		module, err := os.ReadFile(file)
+		name := filepath.Base(file[:len(file)-len(".wasm")])
+		artifact, err := programImage(name)
 		if err != nil {
 			return err
 		}
-		name := filepath.Base(file[:len(file)-len(".wasm")])
-		if _, err := c.public.Push(name, "v1", images.Program(module).Artifact()); err != nil {
+		if _, err := c.public.Push(name, "v1", artifact); err != nil {
 			return err
 		}
 		if name != "hello-c" {
 			continue
 		}
-		_, err = c.private.Push(name, "v1", images.Program(module).Artifact())
-		native := images.LinuxHost(images.Rootfs{
-			Layers:     [][]images.File{{{Name: "app", Data: []byte("\x7fELF\x02\x01\x01")}}},
-			Entrypoint: []string{"/app"},
-		})
-		_, err2 := c.public.Push("native", "v1", native.Artifact())
-		if err := errors.Join(err, err2); err != nil {
+		if _, err = c.private.Push(name, "v1", artifact); err != nil {
 			return err
 		}
 	}
+	native := images.LinuxHost(images.Rootfs{
+		Layers:     [][]images.File{{{Name: "app", Data: []byte("\x7fELF\x02\x01\x01")}}},
+		Entrypoint: []string{"/app"},
+	})
+	if _, err := c.public.Push("native", "v1", native.Artifact()); err != nil {
+		return err
+	}
 	return c.pushToolbox(ctx)
+}
+
+// programImage makes the image of a guest.
+func programImage(guest string) (images.Artifact, error) {
+	module, err := os.ReadFile(filepath.Join(guestDir(), guest+".wasm"))
+	if err != nil {
+		return images.Artifact{}, err
+	}
+	return images.Program(module).Artifact(), nil
 }
 
 func (c *cloud) pushToolbox(ctx context.Context) error {

@@ -27,6 +27,7 @@ const (
 type kubelet struct {
 	dir    string
 	pods   string // its directory of pods
+	gates  map[string]bool
 	client *http.Client
 }
 
@@ -52,7 +53,8 @@ type podList struct {
 	}
 }
 
-func startKubelet(t *testing.T, socket string) *kubelet {
+// startKubelet starts a kubelet with the feature gates that are named.
+func startKubelet(t *testing.T, socket string, gates ...string) *kubelet {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cwkubelet")
 	must(t, err)
@@ -60,7 +62,11 @@ func startKubelet(t *testing.T, socket string) *kubelet {
 	k := &kubelet{
 		dir:    dir,
 		pods:   filepath.Join(root, "pods"),
+		gates:  map[string]bool{},
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 30 * time.Second},
+	}
+	for _, gate := range gates {
+		k.gates[gate] = true
 	}
 	must(t, os.MkdirAll(k.manifests(), 0o755))
 	config, err := json.Marshal(k.config(socket))
@@ -78,6 +84,7 @@ func (k *kubelet) config(socket string) map[string]any {
 		"authentication": map[string]any{"anonymous": map[string]any{"enabled": true}, "webhook": map[string]any{"enabled": false}},
 		"authorization":  map[string]any{"mode": "AlwaysAllow"},
 		"registerNode":   false,
+		"featureGates":   k.gates,
 	})
 }
 

@@ -31,7 +31,10 @@ const (
 	maxPages      = 65536
 )
 
-var errTruncated = errors.New("the module is truncated")
+var (
+	errTruncated = errors.New("the module is truncated")
+	errOrder     = errors.New("the sections of the module are out of order") // the engine would see them rewritten
+)
 
 // scan walks the sections of a module that the engine will validate.
 func scan(b []byte) (shape, error) {
@@ -69,8 +72,14 @@ func (s *shape) section(id byte, b []byte, at span) (err error) {
 	case sectionMemory:
 		err = checkMemory(b)
 	case sectionExport:
+		if s.exportsAt != (span{}) || s.hasStart {
+			return errOrder
+		}
 		s.exportsAt = at
 	case sectionStart:
+		if s.hasStart {
+			return errOrder
+		}
 		r := reader{b: b}
 		s.hasStart, s.startAt, s.startFunc = true, at, r.uleb()
 		if r.bad {

@@ -46,6 +46,9 @@ func TestScanRefuses(t *testing.T) {
 		{"a memory of 4 GiB", module(section(5, 1, 0, 0x80, 0x80, 4)), "4 GiB"},
 		{"an unknown kind of import", module(section(2, 1, 0, 0, 9)), "unknown kind"},
 		{"more imports than there are", module(section(2, 5)), "truncated"},
+		{"two start sections", module(types, funcs, section(8, 0), section(8, 0), code), "out of order"},
+		{"exports behind the start", module(types, funcs, section(8, 0), section(7, 0), code), "out of order"},
+		{"two export sections", module(types, funcs, section(7, 0), section(7, 0), code), "out of order"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -150,7 +150,7 @@ func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 func run(args []string) error {
 	flags := flag.NewFlagSet("run", flag.ExitOnError)
 	var dirs, env list
-	flags.Var(&dirs, "dir", "HOST:GUEST directory to preopen; the guest name / is the root filesystem")
+	flags.Var(&dirs, "dir", "HOST:GUEST[:ro] directory to preopen; the guest name / is the root filesystem")
 	flags.Var(&env, "env", "NAME=VALUE for the guest")
 	traceTo := flags.String("trace", "", "file for a line about each WASI call")
 	cache := flags.String("cache", "", "directory of your own to keep compiled code in")
@@ -175,11 +175,12 @@ func run(args []string) error {
 	}
 	for _, d := range dirs {
 		host, guest, _ := strings.Cut(d, ":")
+		guest, mode, _ := strings.Cut(guest, ":")
 		fd, err := unix.Open(host, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return &os.PathError{Op: "open", Path: host, Err: err}
 		}
-		c.Preopens = append(c.Preopens, hostsys.Preopen{Name: guest, FD: fd, IsRoot: guest == "/"})
+		c.Preopens = append(c.Preopens, hostsys.Preopen{Name: guest, FD: fd, IsRoot: guest == "/", Readonly: mode == "ro"})
 	}
 	code, err := compiled(module, *cache)
 	if err != nil {

@@ -45,9 +45,10 @@ func (c *Cache) build(ctx context.Context, module *os.File, size int64) (string,
 
 // compile runs one compilation and stores what it made.
 func (c *Cache) compile(ctx context.Context, mem *os.File, digest, compiler string, nice int) error {
-	done := c.activity.begin(digest, compiler)
+	done, begin := c.activity.begin(digest, compiler), time.Now()
 	err := c.compileAndStore(ctx, mem, digest, compiler, nice)
 	done(err)
+	c.cfg.Observer.Compiled(compiler, time.Since(begin), err)
 	return err
 }
 

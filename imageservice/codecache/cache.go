@@ -38,9 +38,24 @@ type Config struct {
 	Jail Jail
 	// Filter is the system call filter of compilations, an array of struct
 	// sock_filter; empty: none.
-	Filter []byte
-	Logger *slog.Logger
+	Filter   []byte
+	Observer Observer // nil: none
+	Logger   *slog.Logger
 }
+
+// Observer is told what happens, to count it. Its methods do not block. Safe
+// for concurrent use.
+type Observer interface {
+	Compiled(compiler string, took time.Duration, err error)
+	// CodeLookedUp tells by which compiler the code was that was found; empty:
+	// there was none.
+	CodeLookedUp(compiler string)
+}
+
+type noObserver struct{}
+
+func (noObserver) Compiled(string, time.Duration, error) {}
+func (noObserver) CodeLookedUp(string)                   {}
 
 // Jail is a cgroup for each compilation.
 type Jail interface {
@@ -161,6 +176,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.DemandLimit <= 0 {
 		cfg.DemandLimit = 1 << 30
 	}
+	if cfg.Observer == nil {
+		cfg.Observer = noObserver{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -214,8 +232,10 @@ func (c *Cache) Code(ctx context.Context, module *os.File) (*Code, error) {
 		return nil, err
 	}
 	if code := c.found(module, digest); code != nil {
+		c.cfg.Observer.CodeLookedUp(code.Compiler)
 		return code, nil
 	}
+	c.cfg.Observer.CodeLookedUp("")
 	built, err := c.built(ctx, module, digest, size)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type Options struct {
 	WASI    WASI
 	Log     Log
 	Metrics Metrics
+	Tracing Tracing
 }
 
 // CNI connects pods.
@@ -93,7 +94,14 @@ type Log struct {
 
 // Metrics serves Prometheus.
 type Metrics struct {
-	Address string // empty: off
+	Address string // host:port or unix:// and a path; empty: off
+	Pprof   bool
+}
+
+// Tracing sends spans to an OpenTelemetry collector.
+type Tracing struct {
+	Endpoint   string // URL; empty: off
+	PerMillion int    // of requests that come without a trace
 }
 
 // WorkerPath is the worker binary: the configured one, else the one beside the

@@ -133,8 +133,17 @@ var table = []Option{
 	{"log", "format", "Form of the log: text or json.",
 		func(o *Options) value { return enum(&o.Log.Format, "text", "text", "json") }},
 
-	{"metrics", "address", "Where Prometheus metrics are served, such as 127.0.0.1:9464. Empty: nowhere.",
-		func(o *Options) value { return address(&o.Metrics.Address, "", true) }},
+	{"metrics", "address", "Where Prometheus metrics and health are served: an address such as 127.0.0.1:9464 or :9464,\n" +
+		"which is on loopback, or unix:// and the path of a socket. Empty: nowhere.",
+		func(o *Options) value { return listenAddress(&o.Metrics.Address) }},
+	{"metrics", "pprof", "Serve profiles of the daemon there, too, below /debug/pprof/.",
+		func(o *Options) value { return boolean(&o.Metrics.Pprof, false) }},
+
+	{"tracing", "endpoint", "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as\n" +
+		"http://127.0.0.1:4318. Empty: no traces.",
+		func(o *Options) value { return endpoint(&o.Tracing.Endpoint) }},
+	{"tracing", "samples_per_million", "How many of a million requests begin a trace, of those that are not part of one already.",
+		func(o *Options) value { return integer(&o.Tracing.PerMillion, 1000000, 0, 1000000) }},
 }
 
 // defaults sets every option to its default.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -370,6 +371,37 @@ func level(p *slog.Level) value {
 			return nil
 		},
 		func() string { return strings.ToLower(p.String()) })
+}
+
+// listenAddress is an address, without a host on loopback, or a unix socket.
+func listenAddress(p *string) value {
+	tcp := address(p, "", true)
+	return single("host:port or unix:///path", formString, "",
+		func(s string) error {
+			if path, ok := strings.CutPrefix(s, "unix://"); ok {
+				if !filepath.IsAbs(path) || len(path) > maxSocketPath {
+					return fmt.Errorf("want unix:// and an absolute path of at most %d bytes, such as unix:///run/cri-wasmer/metrics.sock", maxSocketPath)
+				}
+				*p = s
+				return nil
+			}
+			return tcp.set([]string{s})
+		},
+		func() string { return *p })
+}
+
+// endpoint is a URL of HTTP.
+func endpoint(p *string) value {
+	return single("URL", formString, "",
+		func(s string) error {
+			u, err := url.Parse(s)
+			if s != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "") {
+				return errors.New("want a URL, such as http://127.0.0.1:4318")
+			}
+			*p = s
+			return nil
+		},
+		func() string { return *p })
 }
 
 func address(p *string, def string, optional bool) value {

@@ -27,6 +27,8 @@ var forbidden = []edge{
 		"the image service knows nothing of pods"},
 	{[]string{"proto/..."}, []string{"cmd/...", "cri/...", "engine/...", "imageservice/...", "internal/...", "sandbox/..."},
 		"the contract between the halves depends on neither"},
+	{[]string{"telemetry"}, []string{"cmd/...", "cri/...", "engine/...", "imageservice/...", "proto/...", "sandbox/..."},
+		"telemetry is told what to count, and knows nothing of what it counts"},
 	{[]string{"internal/..."}, []string{"cmd/...", "cri/...", "engine/...", "imageservice/...", "proto/...", "sandbox/..."},
 		"helpers know nothing of what they help"},
 	{[]string{"cmd/...", "cri/...", "engine/...", "imageservice/...", "internal/...", "proto/...", "sandbox/..."}, []string{"e2e/...", "examples/..."},
@@ -49,7 +51,7 @@ var owners = map[string][]string{
 	"k8s.io/apimachinery/...":                    {"e2e/..."},
 	"k8s.io/streaming/...":                       {"cri/..."},
 	"k8s.io/klog/v2/...":                         {"cri/..."},
-	"google.golang.org/grpc/...":                 {"cri/...", "cmd/cri-wasmer", "e2e/...", "examples/..."},
+	"google.golang.org/grpc/...":                 {"cri/...", "telemetry", "cmd/cri-wasmer", "e2e/...", "examples/..."},
 	"google.golang.org/protobuf/...":             {"cri/...", "e2e/..."},
 	"github.com/google/go-containerregistry/...": {"imageservice/...", "e2e/...", "examples/..."},
 	"github.com/containerd/containerd/v2/...":    {"imageservice/..."},
@@ -73,8 +75,8 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra/...":                 {"cmd/..."},
 	"github.com/spf13/pflag/...":                 {"internal/config"},
 	"github.com/pelletier/go-toml/v2/...":        {"internal/config", "imageservice/registry", "imageservice/signature"},
-	"github.com/prometheus/client_golang/...":    {"cmd/cri-wasmer", "cri/..."},
-	"go.opentelemetry.io/...":                    {"cmd/cri-wasmer", "cri/..."},
+	"github.com/prometheus/client_golang/...":    {"telemetry"},
+	"go.opentelemetry.io/...":                    {"telemetry"},
 }
 
 // cgoAllowed lists who may use cgo.

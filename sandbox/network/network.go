@@ -48,7 +48,9 @@ type Config struct {
 	GC bool
 
 	PluginTimeout time.Duration // default one minute
-	Logger        *slog.Logger  // default: discard
+	// Observe is told how long a Setup or Teardown took; nil: nobody.
+	Observe func(operation string, took time.Duration, err error)
+	Logger  *slog.Logger // default: discard
 }
 
 func (c Config) withDefaults() Config {
@@ -62,6 +64,9 @@ func (c Config) withDefaults() Config {
 	}
 	if len(c.Subnets) == 0 {
 		c.Subnets = []netip.Prefix{defaultSubnet}
+	}
+	if c.Observe == nil {
+		c.Observe = func(string, time.Duration, error) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -120,7 +125,8 @@ func (c *CNI) NetNSPath(podID string) string {
 
 // Setup implements sandbox.Network. It returns a *NotReadyError when the node
 // has no usable network; what a plugin said is part of any other error.
-func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (*sandbox.NetworkResult, error) {
+func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.NetworkResult, err error) {
+	defer c.observe("setup", &err)()
 	if err := c.validate(pod); err != nil {
 		return nil, err
 	}
@@ -144,6 +150,12 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (*sandbox.Netwo
 	}
 	c.log.Debug("pod connected", "pod", pod.ID, "network", n.list.Name, "ips", result.IPs)
 	return result, nil
+}
+
+// observe begins to time; what it gives ends that.
+func (c *CNI) observe(operation string, err *error) func() {
+	begin := time.Now()
+	return func() { c.conf.Observe(operation, time.Since(begin), *err) }
 }
 
 // connect fills the pod's namespace.
@@ -198,7 +210,8 @@ func (c *CNI) undo(ctx context.Context, n *network, pod sandbox.PodNetwork, args
 
 // Teardown implements sandbox.Network. The namespace goes only when all plugins
 // have agreed, so that a later call can give it to them again.
-func (c *CNI) Teardown(ctx context.Context, pod sandbox.PodNetwork) error {
+func (c *CNI) Teardown(ctx context.Context, pod sandbox.PodNetwork) (err error) {
+	defer c.observe("teardown", &err)()
 	if err := c.validate(pod); err != nil {
 		return err
 	}

@@ -30,12 +30,16 @@ type Config struct {
 	// Zygotes is how many modules are kept loaded for quick starts; 0: none,
 	// and every worker loads its module itself.
 	Zygotes int
+	// Observe is told which way a worker was started: zygote or scratch; nil:
+	// nobody.
+	Observe func(way string)
 	Logger  *slog.Logger
 }
 
 // Launcher implements sandbox.Launcher. Safe for concurrent use.
 type Launcher struct {
 	worker  string
+	observe func(way string)
 	log     *slog.Logger
 	bootID  string
 	reaper  *reaper
@@ -62,7 +66,10 @@ func New(c Config) (*Launcher, error) {
 	if err != nil {
 		return nil, errors.Join(err, null.Close())
 	}
-	l := &Launcher{worker: c.Worker, log: c.Logger, bootID: boot, reaper: r, devNull: null}
+	if c.Observe == nil {
+		c.Observe = func(string) {}
+	}
+	l := &Launcher{worker: c.Worker, observe: c.Observe, log: c.Logger, bootID: boot, reaper: r, devNull: null}
 	if c.Zygotes > 0 {
 		l.zygotes = newZygotes(l, c.Zygotes)
 	}
@@ -110,11 +117,26 @@ func (l *Launcher) fork(mode string, b *builder, sock *os.File) (*child, error) 
 	if mode == "run" && l.zygotes != nil {
 		c, err := l.zygotes.fork(b, sock)
 		if err == nil {
+			l.observe("zygote")
 			return c, nil
 		}
 		l.log.Warn("zygote failed, the worker is started without it", "id", b.spec.ID, "error", err)
 	}
-	return l.spawn(mode, b, sock)
+	c, err := l.spawn(mode, b, sock)
+	if err == nil {
+		l.observe("scratch")
+	}
+	return c, err
+}
+
+// Zygotes counts the modules that are kept loaded.
+func (l *Launcher) Zygotes() int {
+	if l.zygotes == nil {
+		return 0
+	}
+	l.zygotes.mu.Lock()
+	defer l.zygotes.mu.Unlock()
+	return len(l.zygotes.byCode)
 }
 
 func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload []byte) (sandbox.Process, error) {

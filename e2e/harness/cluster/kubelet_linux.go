@@ -22,6 +22,9 @@ import (
 func (c *Cluster) kubeletDir() string  { return filepath.Join(c.options.Dir, "kubelet") }
 func (c *Cluster) kubeletRoot() string { return filepath.Join(c.kubeletDir(), "root") }
 
+// PodDir is where the kubelet keeps the volumes of a pod.
+func (c *Cluster) PodDir(uid string) string { return filepath.Join(c.kubeletRoot(), "pods", uid) }
+
 // Manifests is the directory of static pods.
 func (c *Cluster) Manifests() string { return kubenode.Manifests(c.kubeletDir()) }
 
@@ -46,6 +49,8 @@ func (c *Cluster) configureKubelet() error {
 		"kubeAPIQPS":         500,
 		"kubeAPIBurst":       1000,
 		"healthzBindAddress": "127.0.0.1",
+		// Limits of volumes are checked by these figures.
+		"volumeStatsAggPeriod": "5s",
 		// What a configuration changes in a volume is seen soon.
 		"configMapAndSecretChangeDetectionStrategy": "Watch",
 	}

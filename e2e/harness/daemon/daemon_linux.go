@@ -168,6 +168,12 @@ func (d *Daemon) Start(ctx context.Context) error {
 	return nil
 }
 
+// Upgrade starts the server again after Stop or Kill, from another binary.
+func (d *Daemon) Upgrade(ctx context.Context, binary string) error {
+	d.options.Binary = binary
+	return d.Start(ctx)
+}
+
 func (d *Daemon) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -270,3 +276,7 @@ func (d *Daemon) SetHosts(host, content string) error {
 func Mirror(url string) string {
 	return fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", url)
 }
+
+// Server is the hosts.toml that puts url in the place of a registry: nobody else
+// is asked, and credentials for the registry go there.
+func Server(url string) string { return fmt.Sprintf("server = %q\n", url) }

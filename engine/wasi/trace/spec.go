@@ -16,7 +16,7 @@ func (p param) out() bool { return p.kind[0] == '*' }
 func paramsOf(module, name string, types []byte) []param {
 	spec, _ := specOf(name)
 	if module == "wasi_unstable" {
-		spec = strings.ReplaceAll(spec, "*filestat", "*filestat0")
+		spec = strings.NewReplacer("*filestat", "*filestat0", ":whence", ":whence0", ":subs", ":subs0").Replace(spec)
 	}
 	for variant := range strings.SplitSeq(spec, "|") {
 		if list, wide := parse(variant); wide == len(types) {
@@ -68,6 +68,7 @@ func specOf(name string) (spec string, ok bool) {
 //
 //	u32 s64 u64 fd          numbers
 //	clock whence lookup ... names of numbers and flags
+//	subs                    subscriptions: where, and in the value after the next how many
 //	str ciovs buf           what the guest gives: where, and how many
 //	*u32 *fdstat ...        where a result goes; *buf and iovs: where, and how many
 var specs = [...]struct{ name, spec string }{
@@ -77,7 +78,7 @@ var specs = [...]struct{ name, spec string }{
 	{"environ_sizes_get", "count:*u32 size:*u32"},
 	{"clock_res_get", "id:clock resolution:*u64"},
 	{"clock_time_get", "id:clock precision:u64 time:*u64"},
-	{"fd_advise", "fd:fd offset:u64 len:u64 advice:u32"},
+	{"fd_advise", "fd:fd offset:u64 len:u64 advice:advice"},
 	{"fd_allocate", "fd:fd offset:u64 len:u64"},
 	{"fd_close", "fd:fd"},
 	{"fd_datasync", "fd:fd"},
@@ -92,9 +93,9 @@ var specs = [...]struct{ name, spec string }{
 	{"fd_prestat_dir_name", "fd:fd name:*buf"},
 	{"fd_pwrite", "fd:fd iovs:ciovs offset:u64 nwritten:*u32"},
 	{"fd_read", "fd:fd iovs:iovs nread:*data"},
-	{"fd_readdir", "fd:fd buf:u32 len:u32 cookie:u64 used:*u32"},
+	{"fd_readdir", "fd:fd buf:u32 len:u32 cookie:u64 used:*dirents"},
 	{"fd_renumber", "fd:fd to:fd"},
-	{"fd_seek", "fd:fd offset:s64 whence:u32 position:*u64"},
+	{"fd_seek", "fd:fd offset:s64 whence:whence position:*u64"},
 	{"fd_sync", "fd:fd"},
 	{"fd_tell", "fd:fd position:*u64"},
 	{"fd_write", "fd:fd iovs:ciovs nwritten:*u32"},
@@ -103,20 +104,20 @@ var specs = [...]struct{ name, spec string }{
 	{"path_filestat_set_times", "fd:fd flags:lookup path:str atim:u64 mtim:u64 fst:fstflags"},
 	{"path_link", "fd:fd flags:lookup path:str new_fd:fd new_path:str"},
 	{"path_open", "fd:fd flags:lookup path:str oflags:oflags base:hex inheriting:hex fdflags:fdflags opened:*u32"},
-	{"path_readlink", "fd:fd path:str buf:u32 len:u32 used:*u32"},
+	{"path_readlink", "fd:fd path:str buf:u32 len:u32 used:*link"},
 	{"path_remove_directory", "fd:fd path:str"},
 	{"path_rename", "fd:fd path:str new_fd:fd new_path:str"},
 	{"path_symlink", "target:str fd:fd path:str"},
 	{"path_unlink_file", "fd:fd path:str"},
-	{"poll_oneoff", "in:u32 out:u32 n:u32 ready:*u32"},
+	{"poll_oneoff", "subs:subs out:u32 n:u32 ready:*events"},
 	{"proc_exit", "code:u32"},
-	{"proc_raise", "signal:u32"},
+	{"proc_raise", "signal:signal"},
 	{"sched_yield", ""},
 	{"random_get", "buf:u32 len:u32"},
 	{"sock_accept", "fd:fd accepted:*u32|fd:fd flags:fdflags accepted:*u32"},
-	{"sock_recv", "fd:fd iovs:iovs flags:u32 nread:*data oflags:*u16"},
+	{"sock_recv", "fd:fd iovs:iovs flags:riflags nread:*data oflags:*u16"},
 	{"sock_send", "fd:fd iovs:ciovs flags:u32 nwritten:*u32"},
-	{"sock_shutdown", "fd:fd how:u32"},
+	{"sock_shutdown", "fd:fd how:sdflags"},
 	{"sock_open", "family:u32 type:u32 opened:*u32"},
 	{"sock_bind", "fd:fd addr:addr port:u32"},
 	{"sock_connect", "fd:fd addr:addr port:u32"},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func TestLinesOfAFilesLife(t *testing.T) {
 	g.call(p1, "proc_exit", "i", 3)
 	want := `path_open(fd=3, flags=follow, path="notes.txt", oflags=creat, base=0x42, inheriting=0x0, fdflags=0) = success opened=4 <0µs>
 fd_write(fd=4, iovs=["hello"/5 ", trace"/7]) = success nwritten=12 <0µs>
-fd_seek(fd=4, offset=0, whence=0) = success position=0 <0µs>
+fd_seek(fd=4, offset=0, whence=set) = success position=0 <0µs>
 fd_read(fd=4, iovs=[32]) = success nread=12/"hello, trace" <0µs>
 path_filestat_get(fd=3, flags=0, path="notes.txt") = success stat=regular_file/nlink:1/size:12 <0µs>
 fd_fdstat_set_flags(fd=4, flags=append|nonblock) = success <0µs>
@@ -131,7 +132,7 @@ func TestLinesOfUnstable(t *testing.T) {
 	g.call("wasi_unstable", "fd_seek", "iIii", 4, 0, 1, result) // 1 is the end here
 	g.call("wasi_unstable", "fd_filestat_get", "ii", 4, stat)
 	want := `path_open(fd=3, flags=0, path="f", oflags=0, base=0x2, inheriting=0x0, fdflags=0) = success opened=4 <0µs>
-fd_seek(fd=4, offset=0, whence=1) = success position=7 <0µs>
+fd_seek(fd=4, offset=0, whence=end) = success position=7 <0µs>
 fd_filestat_get(fd=4) = success stat=regular_file/nlink:1/size:7 <0µs>
 `
 	compare(t, g.trace.String(), want)
@@ -270,6 +271,54 @@ func TestAddresses(t *testing.T) {
 	} {
 		if !strings.Contains(g.trace.String(), want) {
 			t.Errorf("the trace has no %s%s", want, g.trace.String())
+		}
+	}
+}
+
+func TestLinesOfLists(t *testing.T) {
+	g, dir := newGuest(t)
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	buf, result := g.room(4096), g.room(8)
+	g.call(p1, "path_readlink", "iiiiii", 3, g.put("link"), 4, buf, 16, result)
+	g.call(p1, "fd_readdir", "iiiIi", 3, buf, 4096, 0, result)
+	subs := g.room(48 * 10)
+	le := binary.LittleEndian
+	for i, s := range []struct {
+		kind, fd byte
+		timeout  uint64
+		flags    byte
+	}{{kind: 0, fd: 1, timeout: 3600e9}, {kind: 0, fd: 0, timeout: 5, flags: 1}, {kind: 1, fd: 0}, {kind: 2, fd: 77}} {
+		at := subs + uint64(48*i)
+		g.mem[at+8], g.mem[at+16], g.mem[at+40] = s.kind, s.fd, s.flags
+		if s.kind == 0 {
+			le.PutUint64(g.mem[at+24:], s.timeout)
+		}
+	}
+	g.call(p1, "poll_oneoff", "iiii", subs, subs, 4, result)
+	g.call(p1, "poll_oneoff", "iiii", 1<<16-1, buf, 1, result)
+	clear(g.mem[subs:])
+	g.call(p1, "poll_oneoff", "iiii", subs, buf, 10, result)
+	g.call(p1, "proc_raise", "i", 28)
+	trace := g.trace.String()
+	if !regexp.MustCompile(`fd_readdir\(.*\) = success used=129\["[a.blink]+" "[a.blink]+" "[a.blink]+" "[a.blink]+" "[a.blink]+"\] <`).MatchString(trace) {
+		t.Errorf("the trace has no names of the directory\n%s", trace)
+	}
+	for _, want := range []string{
+		`used=1/"a" <`,
+		`poll_oneoff(subs=[monotonic+3600000000000 realtime@5 read:0 write:77], out=`, `ready=3[read/0 write/0/"bad file descriptor" clock] <`,
+		`poll_oneoff(subs=(outside memory), `,
+		`poll_oneoff(subs=[realtime+0 realtime+0 realtime+0 realtime+0 realtime+0 realtime+0 realtime+0 realtime+0 ...], `,
+		"proc_raise(signal=poll) = success",
+	} {
+		if !strings.Contains(trace, want) {
+			t.Errorf("the trace has no %s\n%s", want, trace)
 		}
 	}
 }

@@ -53,6 +53,8 @@ func (p param) appendIn(line []byte, m memory, args []uint64) []byte {
 		return p.appendVectors(line, m, v, args[p.at+1]&math.MaxUint32)
 	case "addr":
 		return appendAddr(line, m, v)
+	case "subs", "subs0":
+		return appendSubs(line, m, v, low(args[p.at+2]), p.kind == "subs0")
 	}
 	if names := wordsOf(p.kind); names != nil {
 		return names.append(line, v)
@@ -67,23 +69,14 @@ func (p param) appendVectors(line []byte, m memory, ptr, n uint64) []byte {
 	if !ok {
 		return append(line, nowhere...)
 	}
-	const most = 8
-	line = append(line, '[')
-	for i := range min(n, most) {
-		if i > 0 {
-			line = append(line, ' ')
-		}
+	return appendList(line, n, func(line []byte, i uint64) []byte {
 		at, size := uint64(binary.LittleEndian.Uint32(list[8*i:])), uint64(binary.LittleEndian.Uint32(list[8*i+4:]))
 		data, ok := m.span(at, size)
 		if p.kind == "ciovs" && ok {
 			line = append(quote(line, data), '/')
 		}
-		line = strconv.AppendUint(line, size, 10)
-	}
-	if n > most {
-		line = append(line, " ..."...)
-	}
-	return append(line, ']')
+		return strconv.AppendUint(line, size, 10)
+	})
 }
 
 func appendAddr(line []byte, m memory, ptr uint64) []byte {
@@ -131,6 +124,12 @@ func (p param) appendOut(line []byte, m memory, args []uint64) []byte {
 		return appendAddr(line, m, args[p.at]&math.MaxUint32)
 	case "*data":
 		return appendRead(line, m, args, uint64(le.Uint32(b)))
+	case "*events":
+		return appendEvents(line, m, low(args[1]), uint64(le.Uint32(b)))
+	case "*dirents":
+		return appendDirents(line, m, low(args[1]), uint64(le.Uint32(b)))
+	case "*link":
+		return appendText(line, m, low(args[3]), uint64(le.Uint32(b)))
 	case "*prestat":
 		return strconv.AppendUint(append(line, "dir/"...), uint64(le.Uint32(b[4:])), 10)
 	case "*fdstat":
@@ -151,7 +150,7 @@ func sizeOf(kind string) uint64 {
 	switch kind {
 	case "*u16":
 		return 2
-	case "*u32", "*data":
+	case "*u32", "*data", "*events", "*dirents", "*link":
 		return 4
 	case "*u64", "*addr", "*prestat":
 		return 8
@@ -222,20 +221,22 @@ var (
 	oflags    = wordList{names: []string{"creat", "directory", "excl", "trunc"}, flags: true}
 	fdflags   = wordList{names: []string{"append", "dsync", "nonblock", "rsync", "sync"}, flags: true}
 	fstflags  = wordList{names: []string{"atim", "atim_now", "mtim", "mtim_now"}, flags: true}
+	riflags   = wordList{names: []string{"peek", "waitall"}, flags: true}
+	sdflags   = wordList{names: []string{"rd", "wr"}, flags: true}
+
+	eventtypes = wordList{names: []string{"clock", "read", "write"}}
+	whences    = wordList{names: []string{"set", "cur", "end"}}
+	whences0   = wordList{names: []string{"cur", "end", "set"}} // of wasi_unstable
+	advices    = wordList{names: []string{"normal", "sequential", "random", "willneed", "dontneed", "noreuse"}}
+	signals    = wordList{names: []string{
+		"none", "hup", "int", "quit", "ill", "trap", "abrt", "bus", "fpe", "kill", "usr1", "segv", "usr2", "pipe", "alrm", "term", "chld",
+		"cont", "stop", "tstp", "ttin", "ttou", "urg", "xcpu", "xfsz", "vtalrm", "prof", "winch", "poll", "pwr", "sys",
+	}}
 )
 
-func wordsOf(kind string) *wordList {
-	switch kind {
-	case "clock":
-		return &clocks
-	case "lookup":
-		return &lookups
-	case "oflags":
-		return &oflags
-	case "fdflags":
-		return &fdflags
-	case "fstflags":
-		return &fstflags
-	}
-	return nil
+var words = map[string]*wordList{
+	"clock": &clocks, "lookup": &lookups, "oflags": &oflags, "fdflags": &fdflags, "fstflags": &fstflags, "riflags": &riflags,
+	"sdflags": &sdflags, "whence": &whences, "whence0": &whences0, "advice": &advices, "signal": &signals,
 }
+
+func wordsOf(kind string) *wordList { return words[kind] }

@@ -46,7 +46,8 @@ func run(args []string) error {
 }
 
 // serve answers / with a greeting, /echo with the request's body, /count with
-// its length, /bytes?n=N with N bytes and /exit by ending.
+// its length, /bytes?n=N with N bytes and /exit by ending. It speaks HTTP/2 with
+// clients that begin so, and answers the health checks of gRPC.
 func serve(address string) error {
 	l, err := wasip1.Listen("tcp", address)
 	if err != nil {
@@ -78,8 +79,12 @@ func serve(address string) error {
 		io.CopyN(w, zeroes{}, n)
 	})
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(0) })
+	mux.HandleFunc("POST "+healthPath, health)
 	fmt.Println("listening on", l.Addr())
-	return http.Serve(l, mux)
+	server := &http.Server{Handler: mux, Protocols: &http.Protocols{}}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return server.Serve(l)
 }
 
 type zeroes struct{}
