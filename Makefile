@@ -215,9 +215,10 @@ fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
 
 LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/cri-wasmer
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 .PHONY: install
 install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), with the systemd unit
-	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC)/bin/cni $(LIBEXEC)/lib $(DESTDIR)$(UNITDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC)/bin/cni $(LIBEXEC)/lib $(DESTDIR)$(UNITDIR) $(COMPLETIONS)
 	install -m 755 $(BIN)/cri-wasmer $(DESTDIR)$(PREFIX)/bin/cri-wasmer
 	install -m 755 $(BIN)/cri-wasmer-worker $(LIBEXEC)/bin/cri-wasmer-worker
 	install -m 755 $(BIN)/cri-wasmer-verify $(LIBEXEC)/bin/cri-wasmer-verify
@@ -225,10 +226,12 @@ install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), w
 	install -m 755 $(addprefix $(BIN)/cni/,$(CNI_PLUGINS)) $(LIBEXEC)/bin/cni/
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' deploy/cri-wasmer.service > $(DESTDIR)$(UNITDIR)/cri-wasmer.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/cri-wasmer.service
+	$(BIN)/cri-wasmer completion bash > $(COMPLETIONS)/cri-wasmer
+	chmod 644 $(COMPLETIONS)/cri-wasmer
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there (state in /var/lib/cri-wasmer stays)
-	rm -f $(DESTDIR)$(PREFIX)/bin/cri-wasmer $(DESTDIR)$(UNITDIR)/cri-wasmer.service
+	rm -f $(DESTDIR)$(PREFIX)/bin/cri-wasmer $(DESTDIR)$(UNITDIR)/cri-wasmer.service $(COMPLETIONS)/cri-wasmer
 	rm -rf $(LIBEXEC)
 
 .PHONY: clean
