@@ -106,6 +106,7 @@ func TestNoNewPrivilegesAndSystemCallFilters(t *testing.T) {
 	p.wantTool("2", seccomp(runtime.SecurityProfile_RuntimeDefault, ""), "status", "Seccomp")
 	p.wantTool("0", seccomp(runtime.SecurityProfile_Unconfined, ""), "status", "Seccomp")
 	p.wantTool("2", seccomp(runtime.SecurityProfile_Localhost, file), "status", "Seccomp")
+	//lint:ignore SA1019 older kubelets send nothing else
 	p.wantTool("2", secure(func(s *runtime.LinuxContainerSecurityContext) { s.SeccompProfilePath = "localhost/" + file }), "status", "Seccomp")
 	p.wantTool("0", func(c containerConfig) {
 		seccomp(runtime.SecurityProfile_Localhost, file)(c)

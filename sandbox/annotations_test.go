@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"reflect"
@@ -13,10 +14,10 @@ func TestParseListen(t *testing.T) {
 		value string
 		want  []ListenSocket
 	}{
-		{"tcp://:8080", []ListenSocket{{Network: "tcp", Addr: netip.AddrPortFrom(netip.Addr{}, 8080), Backlog: 4096, Name: "tcp-8080"}}},
+		{"tcp://:8080", []ListenSocket{{Network: "tcp", Port: 8080, Backlog: 4096, Name: "tcp-8080"}}},
 		{"tcp://[::1]:80 name=web backlog=7,\n udp://10.0.0.1:53\n", []ListenSocket{
-			{Network: "tcp", Addr: netip.MustParseAddrPort("[::1]:80"), Backlog: 7, Name: "web"},
-			{Network: "udp", Addr: netip.MustParseAddrPort("10.0.0.1:53"), Name: "udp-53"},
+			{Network: "tcp", Addr: netip.IPv6Loopback(), Port: 80, Backlog: 7, Name: "web"},
+			{Network: "udp", Addr: netip.MustParseAddr("10.0.0.1"), Port: 53, Name: "udp-53"},
 		}},
 		{"unix:///run/a.sock mode=0660", []ListenSocket{{Network: "unix", Path: "/run/a.sock", Mode: 0o660, Backlog: 4096, Name: "unix"}}},
 	} {
@@ -24,6 +25,23 @@ func TestParseListen(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q: got %+v, %v, want %+v", c.value, got, err, c.want)
 		}
+	}
+}
+
+// A container that is created before a restart of the server and started after
+// it has its sockets from its record.
+func TestListenersSurviveTheirRecord(t *testing.T) {
+	want, err := parseListen("tcp://:8080 name=web, tcp://[::1]:80, udp://10.0.0.1:53, unix:///run/a.sock mode=0660 backlog=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(containerRecord{Listen: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got containerRecord
+	if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got.Listen, want) {
+		t.Errorf("got %+v, %v, want %+v", got.Listen, err, want)
 	}
 }
 
@@ -69,7 +87,7 @@ func TestTheContainersOwnAnnotationOverrulesThePods(t *testing.T) {
 	}{
 		{"a", nil, Features{Trace: TraceOn}},
 		{"a", map[string]string{"trace.cri-wasmer.dev/a": "off"}, Features{Trace: TraceOff}},
-		{"b", nil, Features{Trace: TraceOff, Listen: []ListenSocket{{Network: "tcp", Addr: netip.AddrPortFrom(netip.Addr{}, 1), Backlog: 4096, Name: "tcp-1"}}}},
+		{"b", nil, Features{Trace: TraceOff, Listen: []ListenSocket{{Network: "tcp", Port: 1, Backlog: 4096, Name: "tcp-1"}}}},
 		{"c", nil, Features{}},
 	} {
 		got, err := featuresFor(&ContainerConfig{Name: c.name, Annotations: c.own}, pod)
@@ -102,7 +120,7 @@ func FuzzAnnotations(f *testing.F) {
 		}
 		for _, s := range list { // what was understood can be said again
 			again, err := parseListen(s.String() + " name=" + s.Name)
-			if err != nil || again[0].Addr != s.Addr || again[0].Path != s.Path {
+			if err != nil || again[0].Addr != s.Addr || again[0].Port != s.Port || again[0].Path != s.Path {
 				t.Errorf("%v: got %v, %v", s, again, err)
 			}
 		}

@@ -14,22 +14,23 @@ import (
 
 // ListenSocket is a socket that a guest finds open.
 type ListenSocket struct {
-	Network string         // tcp, udp or unix
-	Addr    netip.AddrPort // of tcp and udp; without an address: every one of the pod, of both families
-	Path    string         // of unix: in the container's root filesystem
-	Mode    fs.FileMode    // of unix: the permissions of the file
-	Backlog int            // of tcp and unix: connections that wait to be accepted
-	Name    string         // in LISTEN_FDNAMES
+	Network string      `json:"network"`           // tcp, udp or unix
+	Addr    netip.Addr  `json:"addr,omitzero"`     // of tcp and udp; zero: every one of the pod, of both families
+	Port    uint16      `json:"port,omitempty"`    // of tcp and udp
+	Path    string      `json:"path,omitempty"`    // of unix: in the container's root filesystem
+	Mode    fs.FileMode `json:"mode,omitempty"`    // of unix: the permissions of the file
+	Backlog int         `json:"backlog,omitempty"` // of tcp and unix: connections that wait to be accepted
+	Name    string      `json:"name"`              // in LISTEN_FDNAMES
 }
 
 func (s ListenSocket) String() string {
 	switch {
 	case s.Network == "unix":
 		return "unix://" + s.Path
-	case !s.Addr.Addr().IsValid():
-		return fmt.Sprintf("%s://:%d", s.Network, s.Addr.Port())
+	case !s.Addr.IsValid():
+		return fmt.Sprintf("%s://:%d", s.Network, s.Port)
 	}
-	return s.Network + "://" + s.Addr.String()
+	return s.Network + "://" + netip.AddrPortFrom(s.Addr, s.Port).String()
 }
 
 // Listeners opens sockets for guests. Safe for concurrent use.
@@ -81,10 +82,10 @@ func parseSocket(address string, options []string) (ListenSocket, error) {
 	var err error
 	switch {
 	case ok && (network == "tcp" || network == "udp"):
-		if s.Addr, err = parseAddrPort(rest); err != nil {
+		if s.Addr, s.Port, err = parseAddrPort(rest); err != nil {
 			return s, err
 		}
-		s.Name = fmt.Sprintf("%s-%d", network, s.Addr.Port())
+		s.Name = fmt.Sprintf("%s-%d", network, s.Port)
 	case ok && network == "unix":
 		if !path.IsAbs(rest) || path.Clean(rest) != rest || rest == "/" {
 			return s, fmt.Errorf("%q is no clean absolute path: want unix:///run/app.sock", rest)
@@ -105,20 +106,20 @@ func parseSocket(address string, options []string) (ListenSocket, error) {
 }
 
 // parseAddrPort reads :8080, 127.0.0.1:8080 or [::1]:8080.
-func parseAddrPort(s string) (netip.AddrPort, error) {
+func parseAddrPort(s string) (netip.Addr, uint16, error) {
 	host, port, ok := cutLast(s, ":")
 	n, err := strconv.ParseUint(port, 10, 16)
 	if !ok || err != nil || n == 0 {
-		return netip.AddrPort{}, fmt.Errorf("%q has no port from 1 to 65535", s)
+		return netip.Addr{}, 0, fmt.Errorf("%q has no port from 1 to 65535", s)
 	}
 	if host == "" {
-		return netip.AddrPortFrom(netip.Addr{}, uint16(n)), nil
+		return netip.Addr{}, uint16(n), nil
 	}
 	addr, err := netip.ParseAddrPort(s)
 	if err != nil || addr.Addr().Zone() != "" {
-		return netip.AddrPort{}, fmt.Errorf("%q: the host must be an IP address, an IPv6 one in brackets, or empty for every address of the pod", s)
+		return netip.Addr{}, 0, fmt.Errorf("%q: the host must be an IP address, an IPv6 one in brackets, or empty for every address of the pod", s)
 	}
-	return netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
+	return addr.Addr().Unmap(), addr.Port(), nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -190,7 +191,7 @@ func (m *Manager) openListeners(ctx context.Context, spec *ProcessSpec, users *U
 // could not take by itself. A network of its own, a pod may use as it likes.
 func mayListen(spec *ProcessSpec, s ListenSocket) error {
 	const netBindService, firstFree = 10, 1024
-	if spec.NetNS != "" || s.Network == "unix" || s.Addr.Port() >= firstFree || spec.Caps.Permitted>>netBindService&1 != 0 {
+	if spec.NetNS != "" || s.Network == "unix" || s.Port >= firstFree || spec.Caps.Permitted>>netBindService&1 != 0 {
 		return nil
 	}
 	return fmt.Errorf("listen at %s: a port below %d of the host's network needs the capability NET_BIND_SERVICE: %w", s, firstFree, ErrInvalid)

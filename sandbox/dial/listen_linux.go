@@ -41,14 +41,14 @@ func (Listeners) Listen(_ context.Context, netns string, root *os.File, owner sa
 
 // everywhere says that a socket is for all addresses of both families.
 func everywhere(s sandbox.ListenSocket) bool {
-	return s.Network != "unix" && !s.Addr.Addr().IsValid()
+	return s.Network != "unix" && !s.Addr.IsValid()
 }
 
 func familyOf(s sandbox.ListenSocket) int {
 	switch {
 	case s.Network == "unix":
 		return unix.AF_UNIX
-	case s.Addr.Addr().Is4():
+	case s.Addr.Is4():
 		return unix.AF_INET
 	}
 	return unix.AF_INET6
@@ -89,7 +89,7 @@ func prepare(fd, family int, s sandbox.ListenSocket) error {
 }
 
 func address(family int, s sandbox.ListenSocket) unix.Sockaddr {
-	port, ip := int(s.Addr.Port()), s.Addr.Addr()
+	port, ip := int(s.Port), s.Addr
 	switch {
 	case family == unix.AF_INET && ip.IsValid():
 		return &unix.SockaddrInet4{Port: port, Addr: ip.As4()}

@@ -202,11 +202,15 @@ func TestAServerThatFailsIsPassedOver(t *testing.T) {
 }
 
 func TestAServerOfIPv6(t *testing.T) {
-	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
-		t.Skipf("no IPv6 on the loopback: %v", err)
-	} else {
-		l.Close()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil { // no IPv6 here: then such a server fails like any other
+		cfg := config{servers: []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Loopback(), serverPort)}, timeout: time.Second, attempts: 1}
+		if _, err := cfg.lookup("db.ns.svc.", true, true); !errors.Is(err, ErrTemporary) {
+			t.Errorf("got %v, want ErrTemporary", err)
+		}
+		return
 	}
+	l.Close()
 	for _, cut := range []bool{false, true} {
 		s := newServerAt(t, net.IPv6loopback, zone, func(s *server) { s.cut = cut })
 		cfg := s.config()
