@@ -32,9 +32,12 @@ var kindCodes = []struct {
 	{sandbox.ErrPrecondition, codes.FailedPrecondition},
 	{sandbox.ErrUnavailable, codes.Unavailable},
 	{sandbox.ErrNotFound, codes.NotFound},
-	{imgerr.ErrSignature, codes.PermissionDenied},
+	{sandbox.ErrImageVolume, codes.FailedPrecondition},
+	// The kubelet looks for these two by the start of their text, and sees that
+	// only where the code is unknown: its client takes no other code away.
+	{imgerr.ErrSignature, codes.Unknown},
 	{imgerr.ErrUnauthorized, codes.Unauthenticated},
-	{imgerr.ErrUnavailable, codes.Unavailable},
+	{imgerr.ErrUnavailable, codes.Unknown},
 	{imgerr.ErrDigestMismatch, codes.DataLoss},
 	{imgerr.ErrUnsupported, codes.FailedPrecondition},
 	{imgerr.ErrMalformed, codes.DataLoss},

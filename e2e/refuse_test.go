@@ -3,7 +3,13 @@ package e2e
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
@@ -96,5 +102,24 @@ func TestCreateRefusesAnImageWithoutProgram(t *testing.T) {
 	ref := n.pull(t, "no-program", image.Artifact())
 	_, err := n.Client.Create(t.Context(), p.id, p.config, criclient.ContainerSpec{Image: ref}.Config())
 	wantError(t, "image without entrypoint or module", err, ref)
+	wantNothingIn(t, p)
+}
+
+// The kubelet counts image volumes that fail, and knows them by the start of the
+// text.
+func TestImageVolumesThatFailSaySo(t *testing.T) {
+	n := sharedNode(t)
+	image, p := n.toolbox(t), n.hostPod(t)
+	for name, mount := range map[string]*runtime.Mount{
+		"no such image": {ContainerPath: "/v", Readonly: true, Image: &runtime.ImageSpec{Image: n.ref("nobody:v1")}},
+		"no such path":  {ContainerPath: "/v", Readonly: true, Image: &runtime.ImageSpec{Image: image}, ImageSubPath: "no/where"},
+		"writable":      {ContainerPath: "/v", Image: &runtime.ImageSpec{Image: image}},
+	} {
+		spec := criclient.ContainerSpec{Image: image, Mounts: []*runtime.Mount{mount}}
+		_, err := n.Client.Create(t.Context(), p.id, p.config, spec.Config())
+		if s := status.Convert(err); !strings.HasPrefix(s.Message(), crierrors.ErrImageVolumeMountFailed.Error()) || s.Code() == codes.Internal {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	wantNothingIn(t, p)
 }

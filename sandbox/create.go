@@ -121,6 +121,10 @@ func checkContainerUserNS(s *Security, pod *UserNS) error {
 	return nil
 }
 
+// imageVolumeFailed starts the texts by which the kubelet knows that an image
+// volume was not mounted.
+const imageVolumeFailed = "ImageVolumeMountFailed"
+
 func checkMount(mt *Requested) error {
 	if mt.IDMap != nil {
 		if err := checkMappings(mt.IDMap); err != nil {
@@ -135,7 +139,7 @@ func checkMount(mt *Requested) error {
 	case mt.RecursiveReadonly && mt.Propagation != PropagationPrivate:
 		return fmt.Errorf("mount %s: recursive_read_only needs propagation PRIVATE: %w", mt.ContainerPath, ErrInvalid)
 	case mt.Image != "" && !mt.Readonly:
-		return fmt.Errorf("ImageVolumeMountFailed: mount %s: an image volume must be readonly: %w", mt.ContainerPath, ErrInvalid)
+		return fmt.Errorf("%s: mount %s: an image volume must be readonly: %w", imageVolumeFailed, mt.ContainerPath, ErrInvalid)
 	}
 	return nil
 }
@@ -261,6 +265,9 @@ func (b *creation) buildRoot(ctx context.Context) error {
 	_, spec.MaskedPaths = splitProc(c.Security.MaskedPaths)
 	_, spec.ReadonlyPaths = splitProc(c.Security.ReadonlyPaths)
 	root, err := b.m.RootFS.Build(ctx, spec)
+	if errors.Is(err, ErrImageVolume) { // the kubelet counts by the start of the text
+		return fmt.Errorf("%s: %w", imageVolumeFailed, err)
+	}
 	if err != nil {
 		return fmt.Errorf("build root filesystem: %w", err)
 	}
@@ -291,7 +298,7 @@ func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
 	}
 	image, err := b.m.Images.Acquire(ctx, r.Image, b.rec.ID)
 	if err != nil {
-		return mount, fmt.Errorf("ImageVolumeMountFailed: mount %s: image %s: %w", r.ContainerPath, r.Image, err)
+		return mount, fmt.Errorf("%s: mount %s: image %s: %w", imageVolumeFailed, r.ContainerPath, r.Image, err)
 	}
 	r.ImageID, mount.Layers = image.ID, image.Layers
 	return mount, nil

@@ -15,6 +15,7 @@ var (
 	ErrPrecondition = errors.New("failed precondition") // not in the phase it is in
 	ErrUnavailable  = errors.New("unavailable")         // not now: the network is not ready, the daemon stops
 	ErrTimeout      = errors.New("deadline exceeded")   // the guest took longer than it was given
+	ErrImageVolume  = errors.New("image volume failed") // an image cannot be shown as a volume
 	ErrProgram      = errors.New("program cannot run")  // the image or file is not a program for this server
 )
 

@@ -3,6 +3,8 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 // Step names one operation of a Build.
@@ -54,6 +56,11 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes errors about image volumes of that kind.
+func (e *Error) Is(target error) bool {
+	return target == sandbox.ErrImageVolume && (e.Step == StepImage || e.Step == StepSubPath)
+}
 
 var (
 	// ErrInvalid is the cause of an Error when the request itself is wrong.
