@@ -188,8 +188,25 @@ critest: build guests ## Conformance suite of the CRI (CRITEST=PATH of critest, 
 BENCH ?= .
 BENCHTIME ?= 1s
 .PHONY: bench
-bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...)
+bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...), and without BENCHPKG those beside other hosts
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -p 1 -timeout 60m $(or $(BENCHPKG),./...)
+	@$(if $(BENCHPKG),,$(MAKE) bench-hosts)
+
+# The other hosts are a module of their own: bench/go.mod.
+ROUNDS ?= 5
+.PHONY: bench-hosts
+bench-hosts: guests $(OUT)/guests/sqlite-c.wasm ## The same guests under our engine and host, wazero and wasmtime (ROUNDS=5 ONLY=files)
+	@$(GO) build -o $(OUT)/wasitest ./engine/wasitest
+	@cd bench && $(GO) build -o $(OUT)/bench .
+	@$(OUT)/bench -guests $(OUT)/guests -wasitest $(OUT)/wasitest -rounds $(ROUNDS) $(if $(ONLY),-only $(ONLY))
+
+SQLITE := github.com/mattn/go-sqlite3
+$(OUT)/guests/sqlite-c.wasm: bench/guest/sqlite.c bench/go.mod
+	@mkdir -p $(@D)
+	cd bench && $(GO) mod download $(SQLITE)
+	d="$$(cd bench && $(GO) list -m -f '{{.Dir}}' $(SQLITE))"; \
+	clang --target=wasm32-wasi -O2 -w -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION -D_WASI_EMULATED_MMAN -I"$$d" \
+	  -o $@ bench/guest/sqlite.c "$$d/sqlite3-binding.c" -lwasi-emulated-mman
 
 .PHONY: compare
 compare: build guests ## This runtime beside containerd and runc (CRI_PEER=DIR with their binaries; ARGS='-rows regexp -effort 0.5')

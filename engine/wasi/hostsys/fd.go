@@ -26,18 +26,31 @@ func iovecs(dst *[16]unix.Iovec, bufs [][]byte) []unix.Iovec {
 
 const noOffset = math.MaxUint64
 
-// vector does readv, writev, preadv or pwritev. A call with more than 16
-// vectors moves a part, as the interface allows.
-func vector(trap, trapAt uintptr, fd int, bufs [][]byte, off uint64) (int, wasi.Errno) {
+// transfer is a direction: the system calls for one buffer, which are the
+// quicker ones, and for several; at the position of the file or at an offset.
+type transfer struct{ one, oneAt, many, manyAt uintptr }
+
+var (
+	reading = transfer{unix.SYS_READ, unix.SYS_PREAD64, unix.SYS_READV, unix.SYS_PREADV}
+	writing = transfer{unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV, unix.SYS_PWRITEV}
+)
+
+// do moves data. A call with more than 16 vectors moves a part, as the interface
+// allows.
+func (t *transfer) do(fd int, bufs [][]byte, off uint64) (int, wasi.Errno) {
 	var room [16]unix.Iovec
-	count := uintptr(len(iovecs(&room, bufs)))
+	v := iovecs(&room, bufs)
+	trap, trapAt, data, size := t.many, t.manyAt, unsafe.Pointer(&room), uintptr(len(v))
+	if len(v) == 1 {
+		trap, trapAt, data, size = t.one, t.oneAt, unsafe.Pointer(room[0].Base), uintptr(room[0].Len)
+	}
 	for {
 		var n uintptr
 		var e unix.Errno
 		if off == noOffset {
-			n, _, e = unix.Syscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&room)), count)
+			n, _, e = unix.Syscall(trap, uintptr(fd), uintptr(data), size)
 		} else {
-			n, _, e = unix.Syscall6(trapAt, uintptr(fd), uintptr(unsafe.Pointer(&room)), count, uintptr(off), 0, 0)
+			n, _, e = unix.Syscall6(trapAt, uintptr(fd), uintptr(data), size, uintptr(off), 0, 0)
 		}
 		switch e {
 		case 0:
@@ -79,7 +92,7 @@ func (f *file) read(bufs [][]byte, off uint64) (int, wasi.Errno) {
 	case f.fd < 0:
 		return 0, 0 // at its end
 	}
-	return vector(unix.SYS_READV, unix.SYS_PREADV, f.fd, bufs, off)
+	return reading.do(f.fd, bufs, off)
 }
 
 // FdWrite writes at the file's position.
@@ -114,7 +127,7 @@ func (f *file) write(bufs [][]byte, off uint64) (int, wasi.Errno) {
 	case f.fd < 0:
 		return total(bufs), 0 // discarded
 	}
-	return vector(unix.SYS_WRITEV, unix.SYS_PWRITEV, f.fd, bufs, off)
+	return writing.do(f.fd, bufs, off)
 }
 
 func (f *file) writeStream(bufs [][]byte) (n int, errno wasi.Errno) {
