@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 older kubelets send nothing else
+
 package cri
 
 import (
