@@ -25,6 +25,8 @@ type nodeOptions struct {
 	root  string            // of the server, when it is a special file system
 	flags map[string]string // of the server
 	hosts map[string]string // hosts.toml by registry
+	// proxied makes the node's registry the proxy of the server.
+	proxied bool
 }
 
 // node is a server with a registry. Safe for concurrent use by one test.
@@ -47,7 +49,12 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	var env []string
+	if o.proxied {
+		env = []string{"HTTP_PROXY=" + registry.URL(), "NO_PROXY="}
+	}
 	server, err := daemon.Start(t.Context(), daemon.Options{
+		Env:          env,
 		Binary:       serverBinary(),
 		Dir:          dir,
 		Root:         o.root,

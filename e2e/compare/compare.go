@@ -42,7 +42,7 @@ func compare(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.end()) }()
 	a.images, b.images = ours, peers
-	if o.rows.MatchString(pullRow) || o.rows.MatchString(pullMemoryRow) {
+	if o.rows.MatchString(pullRow) || o.rows.MatchString(pullCPURow) || o.rows.MatchString(pullMemoryRow) {
 		if ours[bulk], err = publishBulk(registry); err != nil {
 			return err
 		}

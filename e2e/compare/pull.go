@@ -26,6 +26,7 @@ const (
 
 const (
 	pullRow       = "PullImage, 200 MB in 8 layers, loopback"
+	pullCPURow    = "daemon's CPU time for that pull"
 	pullMemoryRow = "daemon's peak RSS during that pull"
 )
 
@@ -58,6 +59,23 @@ func pullBulk(ctx context.Context, f *fixture) (float64, error) {
 		return 0, err
 	}
 	return ms(start), nil
+}
+
+// pullCPU is the processor time that the daemon takes for such a pull, which
+// other load on the machine does not change.
+func pullCPU(ctx context.Context, f *fixture) (float64, error) {
+	if err := f.forget(ctx); err != nil {
+		return 0, err
+	}
+	before, err := procstat.CPU(f.pid)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := f.client.Pull(ctx, f.images[bulk]); err != nil {
+		return 0, err
+	}
+	after, err := procstat.CPU(f.pid)
+	return float64((after - before).Milliseconds()), err
 }
 
 // pullMemory is the most memory that the daemon has during such a pull.

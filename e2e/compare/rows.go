@@ -63,6 +63,7 @@ func stages() []stage {
 		}},
 		{open: withBulk, rows: []row{
 			{name: pullRow, unit: "ms", rounds: 5, must: 1, sample: pullBulk},
+			{name: pullCPURow, unit: "ms", rounds: 3, must: 1, sample: pullCPU},
 			{name: pullMemoryRow, unit: "MiB", rounds: 3, absolute: true, must: 60, sample: pullMemory},
 		}},
 		{open: with100Pods, rows: []row{
