@@ -91,7 +91,7 @@ func TestHostileImages(t *testing.T) {
 		"an index of itself": {func(f *fixture) {
 			// Nobody knows a digest that holds itself: the index that is served
 			// for it is another one.
-			serve(`{"schemaVersion":2,"manifests":[{"mediaType":"`+ociIndex+`","digest":"`+digestOf(nil)+`","size":1}]}`)(f)
+			serve(`{"schemaVersion":2,"manifests":[{"mediaType":"` + ociIndex + `","digest":"` + digestOf(nil) + `","size":1}]}`)(f)
 		}, imgerr.ErrDigestMismatch},
 		"index within index within index": {func(f *fixture) {
 			d := f.hello("x", "inner", "wasi", "wasm")
