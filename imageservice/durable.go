@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 )
 
 // A pull does not wait for the disk. Content gets its name when it is complete
@@ -72,10 +74,26 @@ func (s *Service) syncer() {
 		case <-s.quit:
 			return
 		case <-s.syncWanted:
+			if !s.pause(s.cfg.SyncDelay) {
+				return
+			}
 			if err := s.sync(); err != nil {
 				s.log.Warn("image store: bringing content to disk", "error", err)
 			}
 		}
+	}
+}
+
+// pause waits, so that pulls that follow each other are synced together and do
+// not wait for the disk that this keeps busy. It gives false when Close ends it.
+func (s *Service) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-s.quit:
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -87,7 +105,7 @@ func (s *Service) sync() error {
 		keys = append(keys, k)
 	}
 	s.mu.RUnlock()
-	if len(keys) > 0 {
+	if slices.ContainsFunc(keys, s.store.has) {
 		if err := syncFS(s.cfg.Root); err != nil {
 			return err
 		}
@@ -106,6 +124,16 @@ func (s *Service) sync() error {
 	}
 	s.mu.Unlock()
 	return s.noteSynced()
+}
+
+// has says whether there is content of this key.
+func (s *store) has(key string) bool {
+	path := s.layerPath(strings.TrimPrefix(key, "layer/"))
+	if digest, ok := strings.CutPrefix(key, "blob/"); ok {
+		path = s.blobPath(digest)
+	}
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // noteSynced clears the mark of records whose content is on disk.

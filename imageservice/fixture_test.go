@@ -228,7 +228,7 @@ func (f *fixture) hello(repo, tag, os, arch string) format.Descriptor {
 
 func openService(t *testing.T, change func(*Config)) *Service {
 	t.Helper()
-	cfg := Config{Root: t.TempDir(), RetryBackoff: time.Millisecond, StallTimeout: 2 * time.Second}
+	cfg := Config{Root: t.TempDir(), RetryBackoff: time.Millisecond, StallTimeout: 2 * time.Second, SyncDelay: time.Millisecond}
 	if change != nil {
 		change(&cfg)
 	}

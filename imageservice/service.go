@@ -50,6 +50,7 @@ type Config struct {
 	MaxDownloads int           // blobs at a time over all pulls; 0 means 4
 	StallTimeout time.Duration // a download without data for so long is resumed anew; 0 means 30 s
 	RetryBackoff time.Duration // first wait between retries; 0 means 100 ms
+	SyncDelay    time.Duration // content is brought to disk so long after a pull; 0 means 5 s
 	Limits       unpack.Limits // of one layer
 	Pinned       []string      // names of images that the kubelet must not collect
 	Code         Codes         // nil: nothing is compiled at pull
@@ -115,6 +116,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SyncDelay <= 0 {
+		cfg.SyncDelay = 5 * time.Second
 	}
 	if cfg.HostArch == "" {
 		cfg.HostArch = runtime.GOARCH
