@@ -199,12 +199,12 @@ func debug(t *testing.T, n *namespace) {
 	`)
 	n.waitFor("condition=ready", "pod/web")
 	n.kubectl("debug", "web", "--image="+publicHost+"/toolbox:v1", "--container=look", "--target=web", "--profile=general", "--",
-		"sh", "-c", "wget -q -O - http://127.0.0.1:8080/debug; ps | grep -c serve")
+		"sh", "-c", "wget -q -O - http://127.0.0.1:8080/debug; ls /proc/1/root/app.wasm; ps | grep -c serve")
 	if end := n.terminated("web", "look"); end.ExitCode != 0 {
 		t.Errorf("the debug container ended with %+v", end)
 	}
-	if log := n.kubectl("logs", "web", "-c", "look"); !strings.HasPrefix(log, "hello /debug from HTTP/1.1\n") || strings.HasSuffix(log, "\n0\n") {
-		t.Errorf("the debug container writes %q, want the page and the process of its target", log)
+	if log := n.kubectl("logs", "web", "-c", "look"); !strings.HasPrefix(log, "hello /debug from HTTP/1.1\n/proc/1/root/app.wasm\n") || strings.HasSuffix(log, "\n0\n") {
+		t.Errorf("the debug container writes %q, want the page, the file and the process of its target", log)
 	}
 }
 
