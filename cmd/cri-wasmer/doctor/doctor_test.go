@@ -267,12 +267,15 @@ func TestLeftoversAreTold(t *testing.T) {
 	write(t, filepath.Join(d.Options.Root, "rootfs", id("b"), "x"), "")
 	write(t, filepath.Join(d.Options.State, "netns", id("c")), "")
 	write(t, filepath.Join(d.Options.Root, "pods/quarantine/x.json"), "")
-	write(t, filepath.Join(d.Host.Proc, "self/mountinfo"), "36 35 98:0 / "+d.Options.Root+"/rootfs/"+id("b")+" rw - ext3 x rw\n")
+	mount := func(point string) string { return "36 35 98:0 / " + point + " rw - ext3 x rw\n" }
+	write(t, filepath.Join(d.Options.Root, "pods", id("d")+".json"), "{}")
+	write(t, filepath.Join(d.Host.Proc, "self/mountinfo"), mount(d.Options.Root+"/rootfs/"+id("b"))+
+		mount(d.Options.State+"/namespaces")+mount(d.Options.State+"/namespaces/"+id("d")+".ipc")+mount(d.Options.State+"/netns/"+id("d"))+mount("/elsewhere/"+id("e")))
 	d.leftovers(t.Context())
 	d.want(t, "warning: 1 damaged records", "warning: 1 left of kind network namespace: "+id("c"), "warning: 1 left of kind writable layer: "+id("b"), "warning: 1 mounts left")
 	d.daemon = &Daemon{}
 	d.leftovers(t.Context())
-	d.want(t, "warning: 1 damaged records", "ok: the daemon holds 0 pods and 1 containers")
+	d.want(t, "warning: 1 damaged records", "ok: the daemon holds 1 pods and 1 containers")
 }
 
 func TestRegistriesAreAskedOnlyWhenNamed(t *testing.T) {

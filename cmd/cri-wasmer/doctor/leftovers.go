@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -106,7 +107,7 @@ func isID(name string) bool {
 
 // strayMounts tells of mounts below our directories whose pods are gone: the
 // ones that are right are in namespaces of their own, apart from those that hold
-// network namespaces.
+// namespaces of pods, as POD or POD.KIND below a directory of their own.
 func (d *Doctor) strayMounts() bool {
 	f, err := os.Open(filepath.Join(d.Host.Proc, "self/mountinfo"))
 	if err != nil {
@@ -122,7 +123,8 @@ func (d *Doctor) strayMounts() bool {
 		}
 		point := fields[4]
 		below := strings.HasPrefix(point, d.Options.Root+"/rootfs/") || strings.HasPrefix(point, d.Options.State+"/")
-		if below && !pods[filepath.Base(point)] && point != filepath.Join(d.Options.State, "netns") {
+		pod, _, _ := strings.Cut(filepath.Base(point), ".")
+		if below && isID(pod) && !pods[pod] && !slices.Contains(list, point) {
 			list = append(list, point)
 		}
 	}
