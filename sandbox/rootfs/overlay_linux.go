@@ -83,21 +83,26 @@ func (o *overlay) check() error {
 }
 
 func (f *FS) mountOverlay(o overlay) (int, error) {
+	if !f.kern.layerList {
+		return f.kern.mountShort(o)
+	}
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	if f.kern.layerList {
-		err = setDirs(fs, o)
-	} else {
-		err = setDirsShort(fs, o)
-	}
-	if err == nil && o.upper != "" {
-		err = f.kern.setWritable(fs)
-	}
-	if err != nil {
+	if err := setDirs(fs, o); err != nil {
 		return -1, err
+	}
+	return f.kern.createOverlay(fs, o)
+}
+
+// createOverlay mounts an overlay whose directories are set.
+func (k *kernel) createOverlay(fs int, o overlay) (int, error) {
+	if o.upper != "" {
+		if err := k.setWritable(fs); err != nil {
+			return -1, err
+		}
 	}
 	return createMount(fs, "overlay", o.attr)
 }
@@ -153,14 +158,16 @@ func setDir(fs int, key, dir string) error {
 	return nil
 }
 
-// setDirsShort is for kernels before 6.7, which take all layers in one option
-// of 255 bytes. It names each directory by the number of its descriptor, in the
-// directory of /proc that lists them: room for sixty layers and more.
-func setDirsShort(fs int, o overlay) error {
+// mountShort is for kernels before 6.7, which take all layers in one option of
+// 255 bytes. It names each directory by the number of its descriptor, in the
+// directory of /proc that lists them: room for sixty layers and more. Before 6.5
+// the kernel looks for the directories only when it makes the filesystem, so that
+// one thread does it all.
+func (k *kernel) mountShort(o overlay) (int, error) {
 	files, err := openAll(o)
 	defer closeAll(files)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	var lower []string
 	for i := range slices.Backward(o.lower) {
@@ -168,32 +175,42 @@ func setDirsShort(fs int, o overlay) error {
 	}
 	layers := strings.Join(lower, ":")
 	if len(layers) > maxString {
-		return fmt.Errorf("%w: %d image layers are too many before Linux 6.7", ErrUnsupported, len(o.lower))
+		return -1, fmt.Errorf("%w: %d image layers are too many before Linux 6.7", ErrUnsupported, len(o.lower))
 	}
-	done := make(chan error)
-	onOwnThread(func() { done <- setInDescriptors(fs, layers, files[len(o.lower):]) })
-	return <-done
+	fd, done := -1, make(chan error)
+	onOwnThread(func() {
+		var err error
+		fd, err = k.mountInDescriptors(o, layers, files[len(o.lower):])
+		done <- err
+	})
+	err = <-done
+	return fd, err
 }
 
-// setInDescriptors sets the options with the directory of the descriptors as
-// the current one of the calling thread, which must not be used afterwards.
-func setInDescriptors(fs int, layers string, writable []*os.File) error {
+// mountInDescriptors mounts with the directory of the descriptors as the current
+// one of the calling thread, which must not be used afterwards.
+func (k *kernel) mountInDescriptors(o overlay, layers string, writable []*os.File) (int, error) {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return err
+		return -1, err
 	}
 	if err := unix.Chdir("/proc/thread-self/fd"); err != nil {
-		return err
+		return -1, err
 	}
+	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
 	if err := unix.FsconfigSetString(fs, "lowerdir", layers); err != nil {
-		return fsError(fs, "overlay lowerdir", err)
+		return -1, fsError(fs, "overlay lowerdir", err)
 	}
 	for i, f := range writable {
 		key := []string{"upperdir", "workdir"}[i]
 		if err := unix.FsconfigSetString(fs, key, fmt.Sprint(f.Fd())); err != nil {
-			return fsError(fs, "overlay "+key, err)
+			return -1, fsError(fs, "overlay "+key, err)
 		}
 	}
-	return nil
+	return k.createOverlay(fs, o)
 }
 
 // openAll opens the directories of o: lower ones, upper, work.
