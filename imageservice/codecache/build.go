@@ -154,7 +154,8 @@ func (c *Cache) unqueue(name string, failed bool) {
 }
 
 // upgrader makes the good code in the background, one module at a time and at
-// the lowest priority.
+// the lowest priority. It takes no slot: it may need minutes, and whoever pulls
+// an image meanwhile must not wait for that.
 func (c *Cache) upgrader() {
 	defer c.wg.Done()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -190,12 +191,7 @@ func (c *Cache) upgrade(ctx context.Context, u upgrade, good string) error {
 	if digest != u.digest || !c.has(digest, quickCompiler) {
 		return nil // changed or deleted meanwhile: nobody needs it
 	}
-	if err := c.slots.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	err = c.compile(ctx, mem, digest, good, lowPriority)
-	c.slots.Release(1)
-	if err != nil {
+	if err := c.compile(ctx, mem, digest, good, lowPriority); err != nil {
 		return err
 	}
 	c.remove(c.fileName(digest, quickCompiler)) // who uses it has it open

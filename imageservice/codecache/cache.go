@@ -26,7 +26,7 @@ type Config struct {
 	Dir         string // owned by the cache
 	Worker      string // the worker binary
 	WorkerEnv   []string
-	MaxParallel int           // compilations at a time; 0 means half the CPUs
+	MaxParallel int           // compilations at a time, besides one in the background; 0 means half the CPUs
 	Timeout     time.Duration // of one compilation; 0 means 10 minutes
 	MemoryLimit int64         // bytes, of one compilation; 0 means 2 GiB
 	MaxModule   int64         // bytes of a module; 0 means 256 MiB

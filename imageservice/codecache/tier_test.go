@@ -1,6 +1,8 @@
 package codecache
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +36,22 @@ func TestBigModulesGetQuickCodeFirstAndGoodCodeLater(t *testing.T) {
 	runs := b.compiled()
 	if len(runs) != 2 || !strings.Contains(runs[0], "nice=0") || !strings.Contains(runs[1], "nice=19") {
 		t.Errorf("runs = %v, want the second at low priority", runs)
+	}
+}
+
+func TestGoodCodeInTheMakingKeepsNobodyWaiting(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	b := newBench(t, "FAKE_GATE="+gate, "FAKE_GATED=cranelift")
+	b.cfg.FastTier, b.cfg.MaxParallel = 1, 1
+	c := b.open()
+	first := program{tail: "1"}.String()
+	mustCode(t, c, module(t, first))
+	waitFor(t, "the good compiler at work", func() bool { return strings.Contains(states(c, sum(first)), "cranelift compiling") })
+	if got := mustCode(t, c, module(t, program{tail: "2"}.String())).Compiler; got != "singlepass" {
+		t.Errorf("code is by %s", got)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

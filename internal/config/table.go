@@ -103,7 +103,7 @@ var table = []Option{
 	{"image", "max_layer_ratio", "How many times its packed size a layer of more than 256MiB may unpack to: beyond that it is taken for a bomb.",
 		func(o *Options) value { return integer(&o.Image.MaxLayerRatio, 200, 2, 1_000_000) }},
 
-	{"compile", "parallel", "Modules that are compiled at the same time. 0: half of the machine's CPUs.",
+	{"compile", "parallel", "Modules that are compiled at the same time, besides one in the background. 0: half of the machine's CPUs.",
 		func(o *Options) value { return integer(&o.Compile.Parallel, 0, 0, 1000) }},
 	{"compile", "memory", "Memory that one compiler may use. A module that needs more fails to compile.",
 		func(o *Options) value { return size(&o.Compile.Memory, "3GiB") }},
