@@ -193,9 +193,9 @@ bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...), an
 	@$(if $(BENCHPKG),,$(MAKE) bench-hosts)
 
 # The other hosts are a module of their own: bench/go.mod.
-ROUNDS ?= 5
+ROUNDS ?= 3
 .PHONY: bench-hosts
-bench-hosts: guests $(OUT)/guests/sqlite-c.wasm ## The same guests under our engine and host, wazero and wasmtime (ROUNDS=5 ONLY=files)
+bench-hosts: guests $(OUT)/guests/sqlite-c.wasm ## The same guests under our engine and host, wazero and wasmtime (ROUNDS=3 ONLY=files)
 	@$(GO) build -o $(OUT)/wasitest ./engine/wasitest
 	@cd bench && $(GO) build -o $(OUT)/bench .
 	@$(OUT)/bench -guests $(OUT)/guests -wasitest $(OUT)/wasitest -rounds $(ROUNDS) $(if $(ONLY),-only $(ONLY))
