@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -42,6 +43,8 @@ type Host struct {
 	CA         []string    // PEM files
 	Client     [][2]string // certificate and key files
 	Origin     bool        // the registry itself, not a mirror
+	// DialTimeout bounds connecting; 0 means 10 s.
+	DialTimeout time.Duration
 }
 
 // URL gives the address of the host for error texts.
@@ -277,6 +280,9 @@ func makeHost(raw string, f hostFields, dir string) (Host, error) {
 	if h.Client, err = pairList(f.Client, dir); err != nil {
 		return Host{}, fmt.Errorf("client: %w", err)
 	}
+	if h.DialTimeout, err = dialTimeout(f.DialTimeout); err != nil {
+		return Host{}, fmt.Errorf("dial_timeout: %w", err)
+	}
 	h.Headers, err = headers(f.Header)
 	return h, err
 }
@@ -311,6 +317,19 @@ func capabilities(names []string) (Capability, error) {
 		}
 	}
 	return c, nil
+}
+
+// dialTimeout reads "3s".
+func dialTimeout(v any) (time.Duration, error) {
+	if v == nil {
+		return 0, nil
+	}
+	text, ok := v.(string)
+	d, err := time.ParseDuration(text)
+	if !ok || err != nil || d <= 0 {
+		return 0, errors.New("must be a time such as \"3s\"")
+	}
+	return d, nil
 }
 
 // fileList reads "a.pem" or ["a.pem", "b.pem"].

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func write(t *testing.T, path, text string) {
@@ -41,6 +42,7 @@ unknown_key = 3
   client = "/both.pem"
 
 [host."https://kk.example.com/base/"]
+  dial_timeout = "3s"
 `), "/dir", "example.com")
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ unknown_key = 3
 			Headers: map[string][]string{"X-One": {"1"}, "X-Many": {"2", "3"}}},
 		{Scheme: "http", Addr: "aa.example.com:5000", Path: "/v2", Caps: CapPull, SkipVerify: true},
 		{Scheme: "https", Addr: "mm.example.com", Path: "/v2/proxy", Caps: all, Client: [][2]string{{"/both.pem", "/both.pem"}}},
-		{Scheme: "https", Addr: "kk.example.com", Path: "/base/v2", Caps: all},
+		{Scheme: "https", Addr: "kk.example.com", Path: "/base/v2", Caps: all, DialTimeout: 3 * time.Second},
 		{Scheme: "https", Addr: "registry.example.com", Path: "/v2", Caps: all, CA: []string{"/etc/ca.pem"}, Origin: true},
 	}
 	for i := range want {
@@ -76,6 +78,9 @@ func TestParseHostsRefusesWhatItCannotMean(t *testing.T) {
 		"ca list":            "ca = [3]",
 		"client":             "client = [[\"a\", \"b\", \"c\"]]",
 		"client number":      "client = [3]",
+		"dial timeout":       "dial_timeout = 3",
+		"no time":            "dial_timeout = \"soon\"",
+		"a time before now":  "dial_timeout = \"-3s\"",
 		"header":             "[host.\"https://a\"]\n[host.\"https://a\".header]\nx = 3",
 	} {
 		if hosts, err := ParseHosts([]byte(text), "/dir", "a"); err == nil {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 )
+
+const defaultDial = 10 * time.Second
 
 // transports shares connections between sessions: one http.Transport for each
 // set of TLS settings. Credentials are never part of it. Safe for concurrent
@@ -41,7 +44,7 @@ func (t *transports) get(h *Host) (*http.Transport, error) {
 	}
 	tr := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: cmp.Or(h.DialTimeout, defaultDial), KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       cfg,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
@@ -69,7 +72,7 @@ func (t *transports) close() {
 
 func tlsKey(h *Host) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %v", h.Addr, h.SkipVerify)
+	fmt.Fprintf(&b, "%s %v %s", h.Addr, h.SkipVerify, h.DialTimeout)
 	stamp := func(f string) error {
 		info, err := os.Stat(f)
 		if err != nil {
