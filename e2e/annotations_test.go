@@ -290,3 +290,27 @@ func TestASocketsFileBelongsToItsContainer(t *testing.T) {
 		t.Errorf("through the unix socket: %q, %v", b, err)
 	}
 }
+
+func TestListenersAndTraceOutliveTheServer(t *testing.T) {
+	n := ownNode(t, nodeOptions{})
+	p := n.annotated(t, false, map[string]string{"listen.cri-wasmer.dev/c": "tcp://:7000", "trace.cri-wasmer.dev/c": "on"})
+	c := p.create(criclient.ContainerSpec{Name: "c", Image: n.program(t, "activated-c")})
+	must(t, n.Kill())
+	must(t, n.Daemon.Start(t.Context()))
+	c.start()
+	c.waitLine("1 sockets for process 1, the first is 4")
+	must(t, n.Kill())
+	must(t, n.Daemon.Start(t.Context()))
+	conn, err := net.Dial("tcp", net.JoinHostPort(podIP(t, n, p), "7000"))
+	must(t, err)
+	defer conn.Close()
+	fmt.Fprintln(conn, "hello")
+	if line, err := bufio.NewReader(conn).ReadString('\n'); line != "echo: hello\n" {
+		t.Errorf("the guest answers %q, %v", line, err)
+	}
+	s, _ := c.stop(10)
+	c.wantExit(s, 143, "Error")
+	if trace := traceOf(t, s.LogPath); !strings.Contains(trace, `sock_recv(fd=5, `) || !strings.Contains(trace, "# exit code 143") {
+		t.Errorf("the trace has no call of after the restarts, or no end:\n%s", trace)
+	}
+}
