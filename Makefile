@@ -144,6 +144,10 @@ kubelet-e2e: deps build guests kubernetes $(OUT)/testsum ## All scenarios on a c
 	  $(GO) test -json -count=1 -timeout 40m $(E2E) ./e2e/cluster -all -table $(CURDIR)/docs/kubernetes.md || s=1; \
 	$(OUT)/testsum report -name kubelet-e2e -allow e2e/allowed-skips.txt $(OUT)/kubelet-e2e.json && exit $$s
 
+.PHONY: kubelet-bench
+kubelet-bench: deps build guests kubernetes ## Start of pods and 10 to 500 of them, by the real kubelet (needs root; BENCH=regexp)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 90m ./e2e/cluster
+
 $(OUT)/testsum: internal/ci/testsum/*.go
 	@mkdir -p $(OUT)
 	@$(GO) build -o $@ ./internal/ci/testsum

@@ -61,7 +61,7 @@ func logs(t *testing.T, n *namespace) {
 	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/again")
 	n.waitFor("condition=ready", "pod/again")
 	n.wantLog("first\n", "again", "--previous")
-	n.wantLog("second\n", "again")
+	n.wantEventualLog("second\n", "again")
 }
 
 func execs(t *testing.T, n *namespace) {

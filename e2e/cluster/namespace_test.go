@@ -21,7 +21,7 @@ const patience = 2 * time.Minute
 
 // namespace is where one scenario lives. Its methods fail the test.
 type namespace struct {
-	t    *testing.T
+	t    testing.TB
 	c    *cloud
 	name string
 }
@@ -30,7 +30,7 @@ var namespaces atomic.Int64
 
 // newNamespace makes a namespace that is deleted at the end; of a scenario that
 // failed, what is in it is shown before.
-func newNamespace(t *testing.T, c *cloud) *namespace {
+func newNamespace(t testing.TB, c *cloud) *namespace {
 	t.Helper()
 	n := &namespace{t: t, c: c, name: fmt.Sprintf("s%d", namespaces.Add(1))}
 	if _, err := c.Kubectl(t.Context(), "", "create", "namespace", n.name); err != nil {
@@ -222,6 +222,18 @@ func (n *namespace) wantLog(want string, args ...string) {
 	if got := n.kubectl(append([]string{"logs"}, args...)...); got != want {
 		n.t.Errorf("kubectl logs %s: got %q, want %q", strings.Join(args, " "), got, want)
 	}
+}
+
+// wantEventualLog is wantLog of a container that may not have written all.
+func (n *namespace) wantEventualLog(want string, args ...string) {
+	n.t.Helper()
+	n.eventually("the log of "+strings.Join(args, " "), func() error {
+		got, err := n.try(append([]string{"logs"}, args...)...)
+		if err == nil && got != want {
+			err = fmt.Errorf("got %q, want %q", got, want)
+		}
+		return err
+	})
 }
 
 // event waits for an event of the namespace with a reason, whose message has

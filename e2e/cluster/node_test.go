@@ -43,7 +43,7 @@ func staticPod(t *testing.T, n *namespace) {
 		return err
 	})
 	n.waitFor("condition=ready", "pod/"+name)
-	n.wantLog("up\n", name)
+	n.wantEventualLog("up\n", name)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

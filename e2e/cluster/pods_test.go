@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -16,7 +17,7 @@ var podScenarios = []scenario{
 	{name: "Environment from fields, resources, ConfigMaps and Secrets", run: environment},
 	{name: "Init containers run in order before the others; one that fails holds them up", run: initContainers},
 	{name: "Sidecar: an init container that goes on, and ends after the Job that it serves", run: sidecar},
-	{name: "Hooks: postStart and preStop by exec, preStop by sleep", run: hooks},
+	{name: "Hooks: postStart and preStop by exec, preStop by HTTP and by sleep", run: hooks},
 	{name: "Restarts: back-off of a container that fails, restartPolicy OnFailure", run: restarts},
 	{name: "Limits are in the control groups; QoS classes", run: limits},
 	{name: "Resize in place: limits change while the container runs", run: resize},
@@ -26,6 +27,7 @@ var podScenarios = []scenario{
 	{name: "A native image is refused with the reason", run: nativeImage},
 	{name: "Host network; two containers share the pod's loopback", run: networks},
 	{name: "Shared process namespace", run: sharedProcesses},
+	{name: "User namespace (hostUsers: false): root in the pod is nobody on the node, volumes can be written", run: userNamespace},
 	{name: "Pod names: hostname, subdomain, hostAliases, DNS settings", run: podNames},
 }
 
@@ -235,15 +237,35 @@ func hooks(t *testing.T, n *namespace) {
 	      postStart: {exec: {command: [sh, -c, "echo started > /node/post"]}}
 	      preStop: {exec: {command: [sh, -c, "echo stopping > /node/pre"]}}
 	  - name: web
+	    image: registry.test/httpd-go:v1
+	    args: [serve, ":8080"]
+	    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+	    lifecycle: {preStop: {httpGet: {path: /exit, port: 8080}}}
+	  - name: slow
 	    image: registry.test/toolbox:v1
-	    command: [httpd, -p, "8080"]
-	    lifecycle:
-	      preStop: {sleep: {seconds: 2}}
+	    command: [sleep, inf]
+	    lifecycle: {preStop: {sleep: {seconds: 2}}}
 	`, "DIR", dir))
 	n.waitFor("condition=ready", "pod/hooked")
 	wantFile(t, dir+"/post", "started\n")
+	follow := n.c.Command(t.Context(), "-n", n.name, "get", "pod", "hooked", "--watch", "-o",
+		`jsonpath={.status.containerStatuses[?(@.name=="web")].state.terminated.exitCode}{"\n"}`)
+	var codes strings.Builder
+	follow.Stdout = &codes
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
 	n.kubectl("delete", "pod", "hooked", "--timeout", patience.String())
+	if took := time.Since(start); took < 2*time.Second {
+		t.Errorf("the pod was gone after %v, before the sleep of its hook", took)
+	}
 	wantFile(t, dir+"/pre", "stopping\n")
+	_ = follow.Process.Kill() // it would go on
+	_ = follow.Wait()
+	if !strings.Contains(codes.String(), "\n0\n") { // and not 143 of a signal
+		t.Errorf("the server that was told by HTTP to end ended with %q", codes.String())
+	}
 
 	n.apply(`
 	apiVersion: v1
@@ -441,6 +463,29 @@ func sharedProcesses(t *testing.T, n *namespace) {
 	n.waitFor("condition=ready", "pod/shared")
 	if got := n.kubectl("exec", "shared", "-c", "two", "--", "ps"); !strings.Contains(got, "sleep 4242") {
 		t.Errorf("the second container sees %q, want the process of the first", got)
+	}
+}
+
+func userNamespace(t *testing.T, n *namespace) {
+	n.apply(`
+	apiVersion: v1
+	kind: Pod
+	metadata: {name: box}
+	spec:
+	  hostUsers: false
+	  terminationGracePeriodSeconds: 1
+	  volumes: [{name: disk, emptyDir: {}}, {name: config, configMap: {name: kube-root-ca.crt}}]
+	  containers:
+	  - name: box
+	    image: registry.test/toolbox:v1
+	    command: [sh, -c, "id -u; head -c 7 /config/ca.crt; echo; echo mine > /disk/file; cat /disk/file; sleep inf"]
+	    volumeMounts: [{name: disk, mountPath: /disk}, {name: config, mountPath: /config}]
+	`)
+	n.waitFor("condition=ready", "pod/box")
+	n.wantEventualLog("0\n-----BE\nmine\n", "box")
+	fields := strings.Fields(n.kubectl("exec", "box", "--", "cat", "/proc/self/uid_map"))
+	if len(fields) != 3 || fields[0] != "0" || fields[1] == "0" || fields[2] != "65536" {
+		t.Errorf("the user namespace maps %q, want 65536 users from 0 on to others", fields)
 	}
 }
 

@@ -42,7 +42,7 @@ var (
 )
 
 // sharedCloud starts the cluster for the first who asks.
-func sharedCloud(t *testing.T) *cloud {
+func sharedCloud(t testing.TB) *cloud {
 	t.Helper()
 	if !isolate.Inside() {
 		t.Skip("needs root: pods are namespaces, mounts and control groups")
@@ -101,6 +101,7 @@ func startCloud(ctx context.Context) (*cloud, error) {
 	c.Cluster, err = cluster.Start(ctx, cluster.Options{
 		Binaries: binaries(),
 		Dir:      dir,
+		MaxPods:  600,
 		Kubelet: map[string]any{
 			"evictionHard": map[string]string{
 				"imagefs.available": "10%", "memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},

@@ -325,5 +325,5 @@ func fsGroup(t *testing.T, n *namespace) {
 		}
 		return nil
 	})
-	n.wantLog("1000\n1000\n1000 77 4242\n", "box")
+	n.wantEventualLog("1000\n1000\n1000 77 4242\n", "box")
 }
