@@ -58,7 +58,7 @@ func logs(t *testing.T, n *namespace) {
 	    command: [sh, -c, "if [ -e /state/ran ]; then echo second; sleep inf; fi; echo first; touch /state/ran; exit 1"]
 	    volumeMounts: [{name: state, mountPath: /state}]
 	`)
-	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/again")
+	n.waitRestarts("again", 1)
 	n.waitFor("condition=ready", "pod/again")
 	n.wantLog("first\n", "again", "--previous")
 	n.wantEventualLog("second\n", "again")
@@ -157,7 +157,7 @@ func portForward(t *testing.T, n *namespace) {
 	spec:
 	  terminationGracePeriodSeconds: 1
 	  containers:
-	  - {name: web, image: "registry.test/toolbox:v1", command: [httpd, -p, "8080", -t, forwarded], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}
+	  - {name: web, image: "registry.test/toolbox:v1", command: [httpd, -p, "8080", -t, forwarded], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}}
 	`)
 	n.waitFor("condition=ready", "pod/web")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

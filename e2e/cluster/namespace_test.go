@@ -17,7 +17,7 @@ import (
 
 // patience is how long anything may take. The machine is busy, and back-offs
 // are long.
-const patience = 2 * time.Minute
+const patience = 3 * time.Minute
 
 // namespace is where one scenario lives. Its methods fail the test.
 type namespace struct {
@@ -200,6 +200,19 @@ func container(pod *corev1.Pod, name string) corev1.ContainerStatus {
 func (n *namespace) waitPhase(name string, phase corev1.PodPhase) {
 	n.t.Helper()
 	n.waitFor("jsonpath={.status.phase}="+string(phase), "pod/"+name)
+}
+
+// waitRestarts waits until the first container of a pod has been started again
+// so many times, or more often.
+func (n *namespace) waitRestarts(pod string, atLeast int32) {
+	n.t.Helper()
+	n.eventually("restarts of pod "+pod, func() error {
+		list := n.pod(pod).Status.ContainerStatuses
+		if len(list) == 0 || list[0].RestartCount < atLeast {
+			return fmt.Errorf("its containers are %+v", list)
+		}
+		return nil
+	})
 }
 
 // terminated waits until a container has ended, and says how.

@@ -76,7 +76,7 @@ const twoPods = `
 	  - name: box
 	    image: registry.test/toolbox:v1
 	    command: [sh, -c, "i=0; while true; do echo $i; i=$((i+1)); sleep 0.2; done"]
-	    livenessProbe: {exec: {command: ["true"]}, periodSeconds: 1, failureThreshold: 3}
+	    livenessProbe: {exec: {command: ["true"]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 3}
 	---
 	apiVersion: v1
 	kind: Pod

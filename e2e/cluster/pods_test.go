@@ -207,7 +207,7 @@ func sidecar(t *testing.T, n *namespace) {
 	        image: registry.test/toolbox:v1
 	        command: [httpd, -p, "8080", -t, served by the sidecar]
 	        restartPolicy: Always
-	        startupProbe: {httpGet: {port: 8080}, periodSeconds: 1}
+	        startupProbe: {httpGet: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
 	      containers:
 	      - {name: main, image: "registry.test/toolbox:v1", command: [wget, -q, -O, "-", "http://127.0.0.1:8080/"]}
 	`)
@@ -239,7 +239,7 @@ func hooks(t *testing.T, n *namespace) {
 	  - name: web
 	    image: registry.test/httpd-go:v1
 	    args: [serve, ":8080"]
-	    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+	    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
 	    lifecycle: {preStop: {httpGet: {path: /exit, port: 8080}}}
 	  - name: slow
 	    image: registry.test/toolbox:v1
@@ -300,7 +300,7 @@ func restarts(t *testing.T, n *namespace) {
 	  - {name: ends, image: "registry.test/hello-c:v1"}
 	`)
 	n.waitPhase("ends", corev1.PodSucceeded)
-	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=2", "pod/crashes")
+	n.waitRestarts("crashes", 2)
 	n.waitFor("jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff", "pod/crashes")
 	if last := container(n.pod("crashes"), "crashes").LastTerminationState.Terminated; last == nil || last.ExitCode != 17 {
 		t.Errorf("the last end is %+v, want code 17", last)

@@ -28,11 +28,11 @@ func liveness(t *testing.T, n *namespace) {
 	  - name: sick
 	    image: registry.test/toolbox:v1
 	    command: [sleep, inf]
-	    livenessProbe: {exec: {command: [test, "!", -e, /tmp/sick]}, periodSeconds: 1, failureThreshold: 1}
+	    livenessProbe: {exec: {command: [test, "!", -e, /tmp/sick]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	`)
 	n.waitFor("condition=ready", "pod/sick")
 	n.kubectl("exec", "sick", "--", "touch", "/tmp/sick")
-	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/sick")
+	n.waitRestarts("sick", 1)
 	n.event("Unhealthy", "Liveness probe failed")
 	n.waitFor("condition=ready", "pod/sick") // its writable layer is a new one
 	last := container(n.pod("sick"), "sick").LastTerminationState.Terminated
@@ -57,7 +57,7 @@ func readiness(t *testing.T, n *namespace) {
 	  - name: web
 	    image: registry.test/toolbox:v1
 	    command: [httpd, -p, "8080"]
-	    readinessProbe: {exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, failureThreshold: 1}
+	    readinessProbe: {exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	`)
 	endpoint := func(want string) {
 		t.Helper()
@@ -89,9 +89,9 @@ func httpProbes(t *testing.T, n *namespace) {
 	  - name: web
 	    image: registry.test/toolbox:v1
 	    command: [sh, -c, "mkdir -p /www; echo ok > /www/live; sleep 2; httpd -f -p 8080 -h /www"]
-	    startupProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, failureThreshold: 60}
-	    livenessProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, failureThreshold: 1}
-	    readinessProbe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1}
+	    startupProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 60}
+	    livenessProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
+	    readinessProbe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1, timeoutSeconds: 30}
 	`)
 	n.event("Unhealthy", "Readiness probe failed", "404")
 	if c := container(n.pod("web"), "web"); c.Started == nil || !*c.Started || c.Ready || c.RestartCount != 0 {
@@ -100,7 +100,7 @@ func httpProbes(t *testing.T, n *namespace) {
 	n.kubectl("exec", "web", "--", "touch", "/www/ready")
 	n.waitFor("condition=ready", "pod/web")
 	n.kubectl("exec", "web", "--", "rm", "/www/live")
-	n.waitFor("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/web")
+	n.waitRestarts("web", 1)
 }
 
 func tcpProbe(t *testing.T, n *namespace) {
@@ -114,11 +114,11 @@ func tcpProbe(t *testing.T, n *namespace) {
 	  - name: open
 	    image: registry.test/toolbox:v1
 	    command: [httpd, -p, "8080"]
-	    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, initialDelaySeconds: 1, failureThreshold: 3}
+	    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, initialDelaySeconds: 1, failureThreshold: 3}
 	  - name: closed
 	    image: registry.test/toolbox:v1
 	    command: [sleep, inf]
-	    livenessProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, failureThreshold: 1}
+	    livenessProbe: {tcpSocket: {port: 9090}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	`)
 	n.event("Unhealthy", "Liveness probe failed", "connection refused")
 	n.eventually("a restart of the one without a port", func() error {
@@ -143,11 +143,11 @@ func grpcProbe(t *testing.T, n *namespace) {
 	  - name: good
 	    image: registry.test/httpd-go:v1
 	    args: [serve, ":8080"]
-	    readinessProbe: {grpc: {port: 8080}, periodSeconds: 1}
+	    readinessProbe: {grpc: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
 	  - name: other
 	    image: registry.test/httpd-go:v1
 	    args: [serve, ":8081"]
-	    readinessProbe: {grpc: {port: 8081, service: not-served}, periodSeconds: 1}
+	    readinessProbe: {grpc: {port: 8081, service: not-served}, periodSeconds: 1, timeoutSeconds: 30}
 	`)
 	n.eventually("the readiness of one container", func() error {
 		if c := container(n.pod("health"), "good"); !c.Ready {

@@ -34,7 +34,7 @@ const deploymentYAML = `
 	        image: registry.test/toolbox:v1
 	        command: [httpd, -p, "8080", -t, hello from v1]
 	        ports: [{containerPort: 8080}]
-	        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
+	        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
 `
 
 func deployment(t *testing.T, n *namespace) {
