@@ -136,17 +136,32 @@ func attach(t *testing.T, n *namespace) {
 	kind: Pod
 	metadata: {name: parrot}
 	spec:
-	  restartPolicy: Never
+	  terminationGracePeriodSeconds: 1
 	  containers:
-	  - {name: parrot, image: "registry.test/toolbox:v1", stdin: true, stdinOnce: true, command: [sh, -c, "while read line; do echo you say $line; done; echo bye"]}
+	  - {name: parrot, image: "registry.test/toolbox:v1", stdin: true, stdinOnce: true, command: [sh, -c, "while read line; do echo you say $line; done; echo bye; sleep inf"]}
 	`)
 	n.waitFor("condition=ready", "pod/parrot")
-	got, err := n.tryWith("one\ntwo\n", "attach", "-i", "-q", "parrot")
-	if err != nil || !strings.Contains(got, "you say one\nyou say two\nbye\n") {
-		t.Errorf("attach gives %q, %v", got, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := n.c.Command(ctx, "-n", n.name, "attach", "-i", "-q", "parrot")
+	cmd.Stdin = strings.NewReader("one\ntwo\n")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	n.waitPhase("parrot", "Succeeded")
-	n.wantLog("you say one\nyou say two\nbye\n", "parrot")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for lines := bufio.NewScanner(out); !strings.HasSuffix(got.String(), "bye\n") && lines.Scan(); {
+		got.WriteString(lines.Text() + "\n")
+	}
+	cancel()
+	_ = cmd.Wait() // it was killed: its container goes on
+	if !strings.HasSuffix(got.String(), "you say one\nyou say two\nbye\n") {
+		t.Errorf("attach gives %q", &got)
+	}
+	n.wantEventualLog("you say one\nyou say two\nbye\n", "parrot")
 }
 
 func portForward(t *testing.T, n *namespace) {

@@ -94,9 +94,12 @@ func httpProbes(t *testing.T, n *namespace) {
 	    readinessProbe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1, timeoutSeconds: 30}
 	`)
 	n.event("Unhealthy", "Readiness probe failed", "404")
-	if c := container(n.pod("web"), "web"); c.Started == nil || !*c.Started || c.Ready || c.RestartCount != 0 {
-		t.Errorf("the container is %+v, want it started, not ready, and never restarted", c)
-	}
+	n.eventually("a container that is started, but not ready", func() error {
+		if c := container(n.pod("web"), "web"); c.Started == nil || !*c.Started || c.Ready || c.RestartCount != 0 {
+			return fmt.Errorf("it is %+v", c)
+		}
+		return nil
+	})
 	n.kubectl("exec", "web", "--", "touch", "/www/ready")
 	n.waitFor("condition=ready", "pod/web")
 	n.kubectl("exec", "web", "--", "rm", "/www/live")
