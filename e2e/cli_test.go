@@ -208,13 +208,6 @@ func TestProgressOfAPullIsSeen(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), serverBinary(), "pull", ref, "--socket", n.Socket())
 	cmd.Stderr = stderr
 	must(t, cmd.Start())
-	var seen string
-	eventually(t, "a download in the status", func() bool {
-		r, err := n.Client.Images.ImageStatus(t.Context(), &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: ref}, Verbose: true})
-		must(t, err)
-		seen = r.Info["pull"]
-		return strings.Contains(seen, `"state":"downloading"`)
-	})
 	var pulls []struct {
 		Ref, Phase string
 		Content    []struct {
@@ -222,9 +215,17 @@ func TestProgressOfAPullIsSeen(t *testing.T) {
 			Size, Done    int64
 		}
 	}
-	must(t, json.Unmarshal([]byte(seen), &pulls))
-	if len(pulls) != 1 || pulls[0].Ref != ref || len(pulls[0].Content) != 2 || pulls[0].Phase != "downloading" {
-		t.Fatalf("progress is %+v", pulls)
+	eventually(t, "the module's download in the status", func() bool {
+		r, err := n.Client.Images.ImageStatus(t.Context(), &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: ref}, Verbose: true})
+		must(t, err)
+		if r.Info["pull"] == "" {
+			return false
+		}
+		must(t, json.Unmarshal([]byte(r.Info["pull"]), &pulls))
+		return len(pulls) == 1 && len(pulls[0].Content) == 2 && pulls[0].Content[1].State == "downloading"
+	})
+	if pulls[0].Ref != ref || pulls[0].Phase != "downloading" {
+		t.Errorf("progress is %+v", pulls)
 	}
 	if c := pulls[0].Content[1]; c.Size != int64(len(module)) || c.Digest != images.Digest(module) || c.Done > c.Size {
 		t.Errorf("the module is shown as %+v, it has %d bytes", c, len(module))
