@@ -152,6 +152,10 @@ $(OUT)/testsum: internal/ci/testsum/*.go
 	@mkdir -p $(OUT)
 	@$(GO) build -o $@ ./internal/ci/testsum
 
+.PHONY: e2e-vm
+e2e-vm: build guests ## Tests on cgroup v2 with systemd, in a Debian that qemu boots (needs root and the Debian archive; ACCEL=kvm, VM_TESTS=regexp)
+	@VM_TESTS='$(VM_TESTS)' ACCEL='$(or $(ACCEL),tcg)' e2e/vm/run $(OUT)/vm
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
 	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l)"; \

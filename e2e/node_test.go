@@ -60,7 +60,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 		Root:         o.root,
 		Flags:        o.flags,
 		Hosts:        o.hosts,
-		CgroupParent: "/" + isolate.Group() + "/default",
+		CgroupParent: isolate.Parent("default"),
 	})
 	if err != nil {
 		registry.Close()
@@ -250,7 +250,7 @@ func (n *node) podConfig(spec criclient.PodSpec) podConfig {
 		spec.LogDirectory = filepath.Join(n.dir, "logs", spec.Name)
 	}
 	if spec.CgroupParent == "" {
-		spec.CgroupParent = "/" + isolate.Group() + "/pods"
+		spec.CgroupParent = isolate.Parent("pods")
 	}
 	return spec.Config()
 }

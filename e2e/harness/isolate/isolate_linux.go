@@ -29,8 +29,10 @@ import (
 const (
 	stageVariable = "E2E_STAGE"
 	groupVariable = "E2E_GROUP"
-	stageInit     = "init"
-	stageInside   = "inside"
+
+	driverVariable = "E2E_CGROUP_DRIVER"
+	stageInit      = "init"
+	stageInside    = "inside"
 )
 
 // privateDirs are places outside the daemon's own directories in which network
@@ -40,6 +42,15 @@ var privateDirs = []string{"/run/netns", "/var/lib/cni"}
 // Group is the name of the control group, in every hierarchy, below which
 // everything of this run belongs. Empty outside of Run.
 func Group() string { return os.Getenv(groupVariable) }
+
+// Parent names a control group of this run as the driver wants it that the
+// variable E2E_CGROUP_DRIVER names: a path, or a slice of systemd.
+func Parent(name string) string {
+	if os.Getenv(driverVariable) == "systemd" {
+		return strings.ReplaceAll(Group(), "-", "") + "-" + name + ".slice"
+	}
+	return "/" + Group() + "/" + name
+}
 
 // Inside says whether the namespaces are there: false without root.
 func Inside() bool { return os.Getenv(stageVariable) == stageInside }
