@@ -220,7 +220,7 @@ func TestEveryFormatIsPulled(t *testing.T) {
 					t.Errorf("layer holds %v, %v", entries, err)
 				}
 			}
-			if again, err := s.Status(context.Background(), img.ID); err != nil || again != img {
+			if again, err := s.Status(context.Background(), img.ID); err != nil || again.ID != img.ID || again.Manifest != img.Manifest {
 				t.Errorf("Status by id = %v, %v", again, err)
 			}
 		})

@@ -31,7 +31,7 @@ func TestPullThenStatusUnderEveryName(t *testing.T) {
 		f.host + "/team/hello:whatever@" + d.Digest,
 	} {
 		got, err := s.Status(context.Background(), ref)
-		if err != nil || got != img {
+		if err != nil || got.ID != img.ID {
 			t.Errorf("Status(%q) = %v, %v, want the pulled image", ref, got, err)
 		}
 	}
