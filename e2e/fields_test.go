@@ -346,12 +346,12 @@ func TestResourcesChangeWhileAContainerRuns(t *testing.T) {
 			t.Errorf("the cpus are %q, want 0", got)
 		}
 	}
-	want(fmt.Sprint(96<<20), "50000", "512 20")
+	want(fmt.Sprint(96<<20), "50000", "512 59")
 	_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
 		ContainerId: c.id, Linux: &runtime.LinuxContainerResources{CpuQuota: 70000, CpuPeriod: 100000, MemoryLimitInBytes: 128 << 20, CpuShares: 1024},
 	})
 	must(t, err)
-	want(fmt.Sprint(128<<20), "70000", "1024 39")
+	want(fmt.Sprint(128<<20), "70000", "1024 100")
 	r := c.status().GetResources().GetLinux()
 	if r.MemoryLimitInBytes != 128<<20 || r.CpuQuota != 70000 || r.CpuPeriod != 100000 || r.CpuShares != 1024 || r.CpusetCpus != "0" {
 		t.Errorf("status has resources %v", r)
