@@ -301,8 +301,12 @@ func TestListenersAndTraceOutliveTheServer(t *testing.T) {
 	c.waitLine("1 sockets for process 1, the first is 4")
 	must(t, n.Kill())
 	must(t, n.Daemon.Start(t.Context()))
-	conn, err := net.Dial("tcp", net.JoinHostPort(podIP(t, n, p), "7000"))
-	must(t, err)
+	var conn net.Conn
+	eventually(t, "the guest to be reached", func() (ok bool) { // the kernel may remember another pod by this address for a while
+		var err error
+		conn, err = net.DialTimeout("tcp", net.JoinHostPort(podIP(t, n, p), "7000"), time.Second)
+		return err == nil
+	})
 	defer conn.Close()
 	fmt.Fprintln(conn, "hello")
 	if line, err := bufio.NewReader(conn).ReadString('\n'); line != "echo: hello\n" {

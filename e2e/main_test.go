@@ -97,14 +97,15 @@ var (
 )
 
 // sharedNode is the node of all tests that leave it as they found it. Its pods
-// have addresses of both families.
+// have addresses of both families, in subnets other than the default, which the
+// bridges of tests' own nodes have.
 func sharedNode(t testing.TB) *node {
 	t.Helper()
 	requireServer(t)
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	if shared == nil {
-		n, err := startNode(t, nodeOptions{flags: map[string]string{"cni-subnets": "10.88.0.0/16,fd00:88::/64"}})
+		n, err := startNode(t, nodeOptions{flags: map[string]string{"cni-subnets": "10.89.0.0/16,fd00:89::/64"}})
 		if err != nil {
 			t.Fatal(err)
 		}

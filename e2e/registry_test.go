@@ -214,7 +214,7 @@ func TestHostileLayers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(outside, "kept"), nil, 0o644))
 			image := images.Rootfs{Layers: layers, Entrypoint: []string{"/app.wasm"}}
-			ref := n.push(t, "hostile", image.Artifact())
+			ref := n.push(t, "hostile-layers", image.Artifact())
 			id, err := n.Client.Pull(t.Context(), ref)
 			t.Logf("pull: %v", err)
 			if entries := files(t, outside); len(entries) != 2 || !entries[filepath.Join(outside, "kept")] {

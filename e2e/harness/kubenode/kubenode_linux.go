@@ -2,7 +2,7 @@
 // and keeps what a kubelet changes of the machine apart or puts it back.
 //
 //	SaveSysctls   outside of the namespaces: the sysctls that a kubelet sets
-//	Prepare       inside: an address that is not loopback, empty directories in
+//	Prepare       inside, once: an address that is not loopback, empty directories in
 //	              the places in which a kubelet writes, a control group as its root
 //	Config        a KubeletConfiguration for such a node
 package kubenode
@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,9 +29,12 @@ const IP = "10.99.0.1"
 // hostDirs are where a kubelet writes outside of its root.
 var hostDirs = []string{"/var/lib", "/var/log"}
 
-// Prepare does all that a kubelet needs of its machine. It must come before the
-// server, whose network keeps its addresses in the directories as well.
-func Prepare() error {
+// Prepare does all that a kubelet needs of its machine, once for all kubelets of
+// the process. It must come before the server, whose network keeps its addresses
+// in the directories as well.
+var Prepare = sync.OnceValue(prepare)
+
+func prepare() error {
 	if err := makeAddress(); err != nil {
 		return fmt.Errorf("make the node's address: %w", err)
 	}
