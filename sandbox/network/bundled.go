@@ -31,8 +31,8 @@ var defaultSubnet = netip.MustParsePrefix("10.88.0.0/16")
 
 // bundled is the network of a node that has no CNI configuration. It is written
 // nowhere; on disk is only which subnets it has, so that a daemon that starts
-// again goes on with them: the kubelet tells a node's pod CIDR once. Each pair
-// of subnets has a network and a bridge of its own, so pods that were connected
+// again goes on with them: the kubelet tells a node's pod CIDR once. Each IPv4
+// subnet has a network and a bridge of its own, so pods that were connected
 // before a change keep their gateway. Safe for concurrent use.
 type bundled struct {
 	dir  string   // of our file and of the addresses in use
@@ -178,14 +178,22 @@ func (b *bundled) allSubnets() []netip.Prefix {
 }
 
 // name is that of the current subnets' network and of its bridge, and the same
-// for the same subnets always: a bridge keeps its gateway address. It ends in
-// "0" for the subnet that nobody chose, else in a hash of four digits, as an
-// interface name has 15 bytes at most. The caller holds mu.
+// for the same IPv4 subnet always: a bridge keeps its gateway address, and a
+// second family comes onto the bridge that has the first, instead of one beside
+// it with the same route. It ends in "0" for the subnet that nobody chose, else
+// in a hash of four digits, as an interface name has 15 bytes at most. The
+// caller holds mu.
 func (b *bundled) name() string {
-	if len(b.sub.Current) == 1 && b.sub.Current[0] == defaultSubnet {
+	subnet := b.sub.Current[0]
+	for _, p := range b.sub.Current {
+		if p.Addr().Is4() {
+			subnet = p
+		}
+	}
+	if subnet == defaultSubnet {
 		return bundledName + "0"
 	}
-	h := sha256.Sum256(fmt.Append(nil, b.sub.Current))
+	h := sha256.Sum256(fmt.Append(nil, subnet))
 	return bundledName + "-" + hex.EncodeToString(h[:2])
 }
 

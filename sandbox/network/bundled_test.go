@@ -357,6 +357,29 @@ func TestDualStack(t *testing.T) {
 	}
 }
 
+func TestASecondFamilyJoinsTheFirst(t *testing.T) {
+	conf := testConfig(t, realPlugins(t))
+	before := pod(newCNI(t, conf), "family-before")
+	old := setup(t, newCNI(t, conf), before).IPs[0]
+	serve(t, before.NetNS, ":80")
+	conf.Subnets = []netip.Prefix{defaultSubnet, mustPrefix("fd00:88::/64")}
+	c := newCNI(t, conf)
+	after := pod(c, "family-after")
+	r := setup(t, c, after)
+	if len(r.IPs) != 2 || r.IPs[0] == old {
+		t.Fatalf("IPs = %v beside %v, want another one and one of IPv6", r.IPs, old)
+	}
+	serve(t, after.NetNS, ":80")
+	for _, ip := range []netip.Addr{old, r.IPs[0]} {
+		if _, err := ask(t, "", net.JoinHostPort(ip.String(), "80")); err != nil {
+			t.Errorf("node to %v: %v", ip, err)
+		}
+	}
+	if _, err := ask(t, after.NetNS, net.JoinHostPort(old.String(), "80")); err != nil {
+		t.Errorf("new pod to old pod: %v", err)
+	}
+}
+
 func TestUpdatePodCIDRConcernsNewPods(t *testing.T) {
 	conf := testConfig(t, realPlugins(t))
 	c := newCNI(t, conf)
