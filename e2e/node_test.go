@@ -139,7 +139,9 @@ func (n *node) program(t testing.TB, guestName string) string {
 	if ref != "" {
 		return ref
 	}
-	ref = n.pull(t, guestName, images.Program(guest(t, guestName)).Artifact())
+	image := images.Program(guest(t, guestName))
+	image.WorkingDir = "/" // the default: another id than that of the images that tests remove
+	ref = n.pull(t, guestName, image.Artifact())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.pulled[guestName] = ref
