@@ -167,10 +167,10 @@ func initContainers(t *testing.T, n *namespace) {
 	  restartPolicy: Never
 	  volumes: [{name: work, emptyDir: {}}]
 	  initContainers:
-	  - {name: first, image: "registry.test/toolbox:v1", command: [sh, -c, "echo first >> /work/list"], volumeMounts: [{name: work, mountPath: /work}]}
-	  - {name: second, image: "registry.test/toolbox:v1", command: [sh, -c, "echo second >> /work/list"], volumeMounts: [{name: work, mountPath: /work}]}
+	  - {name: first, image: "registry.test/toolbox:v1", command: [sh, -c, "echo first >> /job/list"], volumeMounts: [{name: work, mountPath: /job}]}
+	  - {name: second, image: "registry.test/toolbox:v1", command: [sh, -c, "echo second >> /job/list"], volumeMounts: [{name: work, mountPath: /job}]}
 	  containers:
-	  - {name: main, image: "registry.test/toolbox:v1", command: [cat, /work/list], volumeMounts: [{name: work, mountPath: /work}]}
+	  - {name: main, image: "registry.test/toolbox:v1", command: [cat, /job/list], volumeMounts: [{name: work, mountPath: /job}]}
 	---
 	apiVersion: v1
 	kind: Pod

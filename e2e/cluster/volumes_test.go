@@ -265,11 +265,11 @@ func subPath(t *testing.T, n *namespace) {
 	  containers:
 	  - name: box
 	    image: registry.test/toolbox:v1
-	    command: [sh, -c, "cat /etc/one; echo; ls /etc | grep -c two; echo mine > /mine/file; cat /work/dirs/box/file"]
+	    command: [sh, -c, "cat /etc/one; echo; ls /etc | grep -c two; echo mine > /mine/file; cat /job/dirs/box/file"]
 	    env: [{name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
 	    volumeMounts:
 	    - {name: config, mountPath: /etc/one, subPath: one}
-	    - {name: work, mountPath: /work}
+	    - {name: work, mountPath: /job}
 	    - {name: work, mountPath: /mine, subPathExpr: dirs/$(NAME)}
 	`)
 	n.terminated("box", "box")
