@@ -2,7 +2,9 @@ package kubelet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,6 +173,7 @@ func TestStaticPod(t *testing.T) {
 		Dirs:   []string{server.Root(), server.State(), k.pods},
 		Ignore: []string{"process kubelet", "netns of processes"},
 	}
+	waitQOSGroups(t)
 	before, err := leak.Take(scope)
 	must(t, err)
 
@@ -234,6 +237,26 @@ func checkExitCodes(t *testing.T, k *kubelet) {
 }
 
 // waitGone waits until neither the kubelet nor the server knows of a pod.
+// waitQOSGroups waits for the control groups that the kubelet makes for itself
+// when it starts, one after the other.
+func waitQOSGroups(t *testing.T) {
+	t.Helper()
+	roots, err := isolate.CgroupRoots()
+	must(t, err)
+	for _, root := range roots {
+		for _, class := range []string{"besteffort", "burstable"} {
+			eventually(t, "the kubelet's group "+class+" in "+root, func() bool {
+				pods := filepath.Join(root, kubenode.Group(), "kubepods")
+				if _, err := os.Stat(pods); errors.Is(err, fs.ErrNotExist) {
+					return true // it does not use this hierarchy
+				}
+				_, err := os.Stat(filepath.Join(pods, class))
+				return err == nil
+			})
+		}
+	}
+}
+
 func waitGone(t *testing.T, k *kubelet, server *daemon.Daemon) {
 	t.Helper()
 	eventually(t, "the end of the pod", func() bool {
