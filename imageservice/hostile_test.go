@@ -203,7 +203,7 @@ func TestHostileImages(t *testing.T) {
 			if text := fmt.Sprint(err); !errors.Is(err, tc.kind) || !strings.Contains(text, "image "+f.host+"/x:v1: ") || len(text) > 2000 {
 				t.Errorf("error = %.300v, want %v that names the image", err, tc.kind)
 			}
-			s.Collect(context.Background())
+			collectAll(t, s)
 			wantEmpty(t, s)
 			if data, err := os.ReadFile(kept); err != nil || string(data) != "kept" {
 				t.Errorf("the file beside the store holds %q, %v", data, err)

@@ -53,7 +53,9 @@ func (s *Service) Pull(ctx context.Context, req PullRequest) (*Image, error) {
 		if s.cfg.Pulled != nil {
 			s.cfg.Pulled(time.Since(begin), err)
 		}
-		if err == nil {
+		if err != nil {
+			s.collectAfter(err)
+		} else {
 			s.log.Info("image pulled", "ref", ref.String(), "image", img.ID, "format", img.Format, "size", img.Size,
 				"program", img.Program.State, "took", time.Since(begin).Round(time.Millisecond))
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 )
 
@@ -183,6 +185,15 @@ func (s *Service) wantCollect() {
 	select {
 	case s.collectWanted <- struct{}{}:
 	default:
+	}
+}
+
+// collectAfter has the content of a pull that failed collected: after a while,
+// since the next try may want it, but at once when the disk is full.
+func (s *Service) collectAfter(failure error) {
+	s.collectFailed.Reset(s.cfg.FailedKept)
+	if errors.Is(failure, imgerr.ErrNoSpace) || errors.Is(failure, unix.ENOSPC) || errors.Is(failure, unix.EDQUOT) {
+		s.wantCollect()
 	}
 }
 

@@ -51,12 +51,15 @@ type Config struct {
 	StallTimeout time.Duration // a download without data for so long is resumed anew; 0 means 30 s
 	RetryBackoff time.Duration // first wait between retries; 0 means 100 ms
 	SyncDelay    time.Duration // content is brought to disk so long after a pull; 0 means 5 s
-	Limits       unpack.Limits // of one layer
-	Pinned       []string      // names of images that the kubelet must not collect
-	Code         Codes         // nil: nothing is compiled at pull
-	Signatures   signature.Config
-	HostArch     string // GOARCH for which native platforms count; empty means this one
-	UserAgent    string
+	// FailedKept is how long the content that a failed pull has fetched waits
+	// for the next try; 0 means 10 minutes, twice the kubelet's longest back-off.
+	FailedKept time.Duration
+	Limits     unpack.Limits // of one layer
+	Pinned     []string      // names of images that the kubelet must not collect
+	Code       Codes         // nil: nothing is compiled at pull
+	Signatures signature.Config
+	HostArch   string // GOARCH for which native platforms count; empty means this one
+	UserAgent  string
 	// Pulled is told how long a pull took and how it ended; nil: nobody.
 	Pulled func(took time.Duration, err error)
 	Logger *slog.Logger
@@ -101,6 +104,7 @@ type Service struct {
 	closed  bool
 
 	collectWanted chan struct{} // cap 1
+	collectFailed *time.Timer   // wants a collection when no failed pull is tried again
 	syncWanted    chan struct{} // cap 1
 	quit          chan struct{} // closed by Close
 	wg            sync.WaitGroup
@@ -119,6 +123,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	if cfg.SyncDelay <= 0 {
 		cfg.SyncDelay = 5 * time.Second
+	}
+	if cfg.FailedKept <= 0 {
+		cfg.FailedKept = 10 * time.Minute
 	}
 	if cfg.HostArch == "" {
 		cfg.HostArch = runtime.GOARCH
@@ -169,6 +176,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := emptyTrash(ctx, trash); err != nil {
 		s.log.Warn("image store: collecting unused content", "error", err)
 	}
+	s.collectFailed = time.AfterFunc(cfg.FailedKept, s.wantCollect)
 	s.wantSync()
 	s.wg.Add(2)
 	go s.syncer()
@@ -280,6 +288,7 @@ func (s *Service) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	close(s.quit)
+	s.collectFailed.Stop()
 	s.pulls.Close()
 	s.layers.Close()
 	s.blobs.Close()
