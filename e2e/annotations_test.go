@@ -221,10 +221,11 @@ func TestAGuestServesOnSocketsThatItFindsOpen(t *testing.T) {
 	}
 }
 
-// attempt is the nth container of one name.
+// attempt is the nth container of one name, with a log of its own.
 func attempt(nth uint32, spec criclient.ContainerSpec) containerConfig {
 	config := spec.Config()
 	config.Metadata.Attempt = nth
+	config.LogPath = filepath.Join(config.Metadata.Name, fmt.Sprintf("%d.log", nth))
 	return config
 }
 
