@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -88,25 +87,11 @@ func TestGuestServersOverThePodsAddress(t *testing.T) {
 			if name == "httpd-go" {
 				port = "8080"
 			}
-			waitIPv6(t, net.JoinHostPort(v6, port))
 			if got := httpGet(t, http.DefaultClient, "http://"+net.JoinHostPort(v6, port)+"/six"); !strings.HasPrefix(got, "hello /six") {
 				t.Errorf("over IPv6 the server says %q", got)
 			}
 		})
 	}
-}
-
-// waitIPv6 waits until the host has an address of IPv6 to call from: the kernel
-// first looks for another one with the same, when the bridge of the pods is new.
-func waitIPv6(t *testing.T, address string) {
-	t.Helper()
-	eventually(t, "a way to "+address, func() bool {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	})
 }
 
 func httpGet(t testing.TB, client *http.Client, url string) string {

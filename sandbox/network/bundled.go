@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -175,6 +176,29 @@ func (b *bundled) allSubnets() []netip.Prefix {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Concat(b.sub.Current, b.sub.Past)
+}
+
+func (b *bundled) hasIPv6() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.sub.Current, func(p netip.Prefix) bool { return p.Addr().Is6() })
+}
+
+// makeBridge makes the bridge where the plugin would, so that its addresses are
+// of use from the first moment: nobody else can have them, and while the kernel
+// looked for duplicates, for up to two seconds, the node could neither call a
+// pod nor be found by one.
+func makeBridge(name string) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make bridge %s: %w", name, err)
+	}
+	file := filepath.Join("/proc/sys/net/ipv6/conf", name, "accept_dad")
+	if err := os.WriteFile(file, []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("use addresses of bridge %s at once: %w", name, err)
+	}
+	return nil
 }
 
 // name is that of the current subnets' network and of its bridge, and the same

@@ -160,6 +160,11 @@ func (c *CNI) observe(operation string, err *error) func() {
 
 // connect fills the pod's namespace.
 func (c *CNI) connect(ctx context.Context, n *network, pod sandbox.PodNetwork, args *libcni.RuntimeConf) (*sandbox.NetworkResult, error) {
+	if n.bundled && c.bundled.hasIPv6() {
+		if err := makeBridge(n.list.Name); err != nil {
+			return nil, c.describe(ctx, "add", n, pod, err)
+		}
+	}
 	added, err := c.lib.AddNetworkList(ctx, n.list, args)
 	if err != nil {
 		return nil, c.describe(ctx, "add", n, pod, err)
