@@ -52,7 +52,9 @@ type Cgroup interface {
 	// below it.
 	Processes() ([]int, error)
 	// OOMKills counts processes of the group that the kernel killed for
-	// memory since the group was made.
+	// memory since the group was made; on cgroup v2 also those of groups that
+	// are or were below it. The error wraps fs.ErrNotExist when the group is
+	// gone and nobody else knows.
 	OOMKills() (uint64, error)
 	// Kill sends SIGKILL to every process in the group, again until none is
 	// left or ctx ends.

@@ -20,6 +20,7 @@ type Container struct {
 	code   *Code // likewise
 	cgroup Cgroup
 	proc   Process
+	killed bool          // by this daemon
 	exited chan struct{} // closed when the phase is PhaseExited
 
 	layer     LayerUsage // the last measurement
@@ -51,9 +52,11 @@ type containerRecord struct {
 	Listen     []ListenSocket  `json:"listen,omitempty"`
 	Root       RootSpec        `json:"root"`
 	Cgroup     string          `json:"cgroup"`
-	OOMKills   uint64          `json:"oomKills"` // of the cgroup before the start
-	Process    *ProcessRef     `json:"process,omitempty"`
-	Exit       *Exit           `json:"exit,omitempty"`
+	// ParentOOMKills counts the kills for memory in and below the parent of
+	// the cgroup before the start; nil where the cgroup itself can be asked.
+	ParentOOMKills *uint64     `json:"parentOOMKills,omitempty"`
+	Process        *ProcessRef `json:"process,omitempty"`
+	Exit           *Exit       `json:"exit,omitempty"`
 }
 
 // ContainerStatus is a snapshot of a container.

@@ -253,7 +253,6 @@ func initUser(c *PodConfig) (User, error) {
 
 // endProcess kills a process and waits until it is gone.
 func endProcess(ctx context.Context, p Process) error {
-	const sigkill = 9
 	if err := p.Signal(sigkill); err != nil {
 		return err
 	}

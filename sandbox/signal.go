@@ -10,7 +10,10 @@ import (
 var signals = strings.Fields(`- HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP
 	TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS`)
 
-const maxSignal = 64
+const (
+	sigkill   = 9
+	maxSignal = 64
+)
 
 // signalNumber takes SIGTERM, TERM, 15, SIGRTMIN+3 or nothing, which is
 // SIGTERM. The error is of kind ErrInvalid.

@@ -28,13 +28,13 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	if phase := p.phase(); phase != PhaseReady {
 		return fmt.Errorf("%s is %s: %w", p.name(), phase, ErrPrecondition)
 	}
-	at := time.Now()
+	at, oom := time.Now(), m.parentOOMKills(c.cgroupPath())
 	proc, err := m.launch(ctx, p, c)
 	m.Observer.ContainerStarted(time.Since(at), err)
 	if err != nil {
 		return errors.Join(err, m.recordStartFailure(c, err))
 	}
-	return m.recordStart(c, proc, at)
+	return m.recordStart(c, proc, at, oom)
 }
 
 func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, error) {
@@ -204,11 +204,10 @@ func (m *Manager) pidNamespace(p *Pod, rec *containerRecord) (PIDNamespace, erro
 	return PIDNamespace{New: true}, nil
 }
 
-func (m *Manager) recordStart(c *Container, proc Process, at time.Time) error {
+func (m *Manager) recordStart(c *Container, proc Process, at time.Time, oom *uint64) error {
 	ref := proc.Ref()
-	oom := m.oomKills(c)
 	err := m.update(c, func(rec *containerRecord) error {
-		rec.Phase, rec.StartedAt, rec.Process, rec.OOMKills = PhaseRunning, at, &ref, oom
+		rec.Phase, rec.StartedAt, rec.Process, rec.ParentOOMKills = PhaseRunning, at, &ref, oom
 		return nil
 	})
 	if err != nil { // a process without a record would be lost: it must not run
@@ -226,21 +225,6 @@ func (m *Manager) recordStart(c *Container, proc Process, at time.Time) error {
 	m.watch(c, proc)
 	m.Logger.Info("container is running", "container", c.id, "pid", ref.PID)
 	return nil
-}
-
-func (m *Manager) oomKills(c *Container) uint64 {
-	c.mu.Lock()
-	path := c.rec.Cgroup
-	c.mu.Unlock()
-	cg, err := m.Cgroups.Open(path)
-	if err != nil {
-		return 0
-	}
-	n, err := cg.OOMKills()
-	if err != nil {
-		m.Logger.Warn("read OOM count", "container", c.id, "error", err)
-	}
-	return n
 }
 
 func (m *Manager) recordStartFailure(c *Container, why error) error {
@@ -279,10 +263,11 @@ func (m *Manager) recordExit(c *Container, exit Exit) {
 	if c.phase() != PhaseRunning {
 		return
 	}
-	const sigkill = 9
-	if exit.Signal == sigkill && m.oomKills(c) > c.oomKillsBefore() {
-		exit.Reason = ReasonOOMKilled
-		exit.Message = fmt.Sprintf("the container used more than its memory limit of %d bytes and was killed by the kernel", c.Status().Config.Resources.MemoryLimit)
+	if exit.Signal == sigkill && m.ranOutOfMemory(c) {
+		exit.Reason, exit.Message = ReasonOOMKilled, "the kernel killed the container because its pod or the node had no memory left"
+		if limit := c.Status().Config.Resources.MemoryLimit; limit > 0 {
+			exit.Message = fmt.Sprintf("the container used more than its memory limit of %d bytes and was killed by the kernel", limit)
+		}
 	}
 	err := m.update(c, func(rec *containerRecord) error {
 		rec.Phase, rec.Exit = PhaseExited, &exit
@@ -298,12 +283,6 @@ func (m *Manager) recordExit(c *Container, exit Exit) {
 	m.announceContainer(EventStopped, c)
 	m.Observer.ContainerExited(exit.Reason)
 	m.Logger.Info("container has exited", "container", c.id, "code", exit.Code, "reason", exit.Reason)
-}
-
-func (c *Container) oomKillsBefore() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.rec.OOMKills
 }
 
 // Stop ends a container: by its stop signal, and after the grace by SIGKILL. It
@@ -358,13 +337,13 @@ func awaitExit(ctx context.Context, c *Container, d time.Duration) (bool, error)
 
 // kill ends the container and everything in its cgroup.
 func (m *Manager) kill(ctx context.Context, c *Container, proc Process) error {
-	const sigkill = 9
+	c.mu.Lock()
+	path := c.rec.Cgroup
+	c.killed = true
+	c.mu.Unlock()
 	if err := proc.Signal(sigkill); err != nil {
 		return fmt.Errorf("kill: %w", err)
 	}
-	c.mu.Lock()
-	path := c.rec.Cgroup
-	c.mu.Unlock()
 	if cg, err := m.Cgroups.Open(path); err == nil {
 		if err := cg.Kill(ctx); err != nil {
 			m.Logger.Warn("kill the rest of the cgroup", "container", c.id, "error", err)

@@ -52,6 +52,8 @@ type Manager struct {
 	tree   tree
 	bus    bus // systemd driver only
 	log    *slog.Logger
+
+	kernelLog func() ([]byte, error)
 }
 
 var _ sandbox.Cgroups = (*Manager)(nil)
@@ -86,7 +88,7 @@ func newTree(l layout, f files) tree {
 }
 
 func newManager(cfg Config, t tree, b bus) (*Manager, error) {
-	m := &Manager{driver: cfg.Driver, tree: t, bus: b, log: cfg.Logger}
+	m := &Manager{driver: cfg.Driver, tree: t, bus: b, log: cfg.Logger, kernelLog: readKernelLog}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math"
 	"math/big"
 	"os"
@@ -304,7 +305,9 @@ func merged[V any](to, from map[string]V) map[string]V {
 }
 
 // OOMKills counts kills for memory. systemd removes the group with its last
-// process; from then on it can only say whether there was one.
+// process; from then on systemd knows whether there was one, if it is 253 or
+// later, and so does the kernel's log. The error wraps fs.ErrNotExist when the
+// group is gone and neither can tell.
 func (s *scope) OOMKills() (uint64, error) {
 	n, err := s.m.tree.oomKills(s.path)
 	if !absent(err) {
@@ -312,14 +315,20 @@ func (s *scope) OOMKills() (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), resultTime)
 	defer cancel()
-	result, e := s.m.bus.result(ctx, s.unit)
-	if e != nil {
-		return 0, err
-	}
-	if result == "oom-kill" {
+	if result, e := s.m.bus.result(ctx, s.unit); e == nil && result == "oom-kill" {
 		return 1, nil
 	}
-	return 0, nil
+	gone := &Error{Op: "count kills for memory in", Path: s.path, Err: fs.ErrNotExist}
+	log, err := s.m.kernelLog()
+	if err != nil {
+		s.m.log.Debug("the kernel's log cannot be read", "error", err)
+		return 0, gone
+	}
+	own, others := loggedOOMKills(log, s.path)
+	if own == 0 && others == 0 {
+		return 0, gone // not logged, or long ago
+	}
+	return own, nil
 }
 
 // Delete stops the scope and removes what systemd does not; nil when it is

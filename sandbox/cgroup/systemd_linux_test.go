@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +35,9 @@ type fakeBus struct {
 func newFakeBus(t *testing.T) (*fakeBus, *Manager) {
 	f := newFakeV2(t, allControllers...)
 	b := &fakeBus{f: f, units: map[string]map[string]any{}, left: map[string]string{}}
-	return b, f.manager(b, sandbox.DriverSystemd)
+	m := f.manager(b, sandbox.DriverSystemd)
+	m.kernelLog = func() ([]byte, error) { return nil, nil }
+	return b, m
 }
 
 func (b *fakeBus) path(unit string) string {
@@ -207,8 +212,8 @@ func TestScopeNeverJoinedNeedsNoSystemd(t *testing.T) {
 	if g.Path() != "/cri.slice/cri-wasmer.slice/cri-wasmer-c1.scope" {
 		t.Errorf("got path %s", g.Path())
 	}
-	if n, err := g.OOMKills(); n != 0 || err != nil {
-		t.Errorf("got %d, %v, want 0", n, err)
+	if n, err := g.OOMKills(); n != 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %d, %v, want that there is no group", n, err)
 	}
 	if err := errors.Join(g.Kill(t.Context()), g.Delete(t.Context())); err != nil || len(b.f.groups()) != 0 {
 		t.Errorf("got %v, groups %v", err, b.f.groups())
@@ -241,6 +246,89 @@ func TestScopeOOMIsKnownAfterItsEnd(t *testing.T) {
 	}
 	if err := errors.Join(g.Kill(t.Context()), g.Delete(t.Context())); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTheKernelsLogKnowsWhoRanOutOfMemory: systemd before 253 does not.
+func TestTheKernelsLogKnowsWhoRanOutOfMemory(t *testing.T) {
+	const line = "<6>[  673.510966] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0," +
+		"oom_memcg=%[1]s,task_memcg=%[1]s,task=a,task_memcg=/b,pid=4512,uid=0\n"
+	const parent = "/outer/cri.slice/cri-wasmer.slice/"
+	own, other := fmt.Sprintf(line, parent+"cri-wasmer-c1.scope"), fmt.Sprintf(line, parent+"cri-wasmer-c2.scope")
+	for name, tt := range map[string]struct {
+		log   string
+		fault error
+		want  uint64
+		known bool
+	}{
+		"it was this one":        {log: "<6>[ 1.0] x\n" + own + other, want: 1, known: true},
+		"twice":                  {log: own + own, want: 2, known: true},
+		"it was another one":     {log: other, known: true},
+		"one of another pod":     {log: fmt.Sprintf(line, "/kubepods.slice/kubepods-pod1.slice/cri-wasmer-c2.scope")},
+		"of a name that is like": {log: fmt.Sprintf(line, parent+"not-cri-wasmer-c1.scope"), known: true},
+		"nothing is logged":      {log: "oom-kill:constraint=\n<4>[ 1.0] Memory cgroup out of memory: Killed process 4512 (a)\n"},
+		"it cannot be read":      {log: own, fault: unix.EPERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, m := newFakeBus(t)
+			m.kernelLog = func() ([]byte, error) { return []byte(tt.log), tt.fault }
+			g, err := m.Open("/cri.slice/cri-wasmer.slice/cri-wasmer-c1.scope")
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := g.OOMKills()
+			if n != tt.want || (err == nil) != tt.known || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("got %d, %v, want %d, known: %v", n, err, tt.want, tt.known)
+			}
+		})
+	}
+}
+
+// TestTheKernelLogsAsThisPackageReads kills a process for memory, for real.
+func TestTheKernelLogsAsThisPackageReads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make control groups")
+	}
+	m, err := New(Config{Driver: sandbox.DriverCgroupfs, DefaultParent: fmt.Sprintf("/cri-wasmer-test-%d-log", os.Getpid())})
+	if err != nil {
+		t.Skip("no control groups are mounted: ", err)
+	}
+	g, err := m.Create(t.Context(), "", "logged", sandbox.Resources{MemoryLimit: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(g.Kill(context.Background()), g.Delete(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	cmd := exec.Command("sh", "-c", "read go; exec dd if=/dev/zero of=/dev/null bs=64M count=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Join(t.Context(), cmd.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	fmt.Fprintln(in)
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("64 MiB fit into 8")
+	}
+	log, err := readKernelLog()
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("the kernel's log may not be read here")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, _ := loggedOOMKills(log, g.Path()); own == 0 {
+		t.Errorf("nothing of %s in the kernel's log:\n%s", g.Path(), log[max(0, len(log)-2000):])
+	}
+	if n, err := g.OOMKills(); n == 0 || err != nil {
+		t.Errorf("the group counts %d, %v", n, err)
 	}
 }
 
