@@ -358,6 +358,41 @@ func TestResourcesChangeWhileAContainerRuns(t *testing.T) {
 	}
 }
 
+func TestOOMScoreChangesWhileAContainerRuns(t *testing.T) {
+	n := sharedNode(t)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+	config.Linux.Resources.OomScoreAdj = 500
+	c := n.hostPod(t).createFrom(config)
+	c.start()
+	c.waitLine("up")
+	want := func(score string) {
+		t.Helper()
+		for who, path := range map[string]string{"the container": "/proc/1/oom_score_adj", "a command in it": "/proc/self/oom_score_adj"} {
+			r, err := n.Client.Exec(t.Context(), c.id, 30, "cat", path)
+			must(t, err)
+			if got := strings.TrimSpace(string(r.Stdout)); got != score {
+				t.Errorf("%s has %s, want %s", who, got, score)
+			}
+		}
+	}
+	want("500")
+	for _, score := range []int64{700, 600} { // what it was made with is no bound
+		_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
+			ContainerId: c.id, Linux: &runtime.LinuxContainerResources{OomScoreAdj: score},
+		})
+		must(t, err)
+		want(fmt.Sprint(score))
+		if got := c.status().GetResources().GetLinux().GetOomScoreAdj(); got != score {
+			t.Errorf("status has %d, want %d", got, score)
+		}
+	}
+	_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
+		ContainerId: c.id, Linux: &runtime.LinuxContainerResources{OomScoreAdj: 1001},
+	})
+	wantCode(t, "a score that is none", err, codes.InvalidArgument, "1001")
+	want("600")
+}
+
 func TestResourcesOfAPodAreNoted(t *testing.T) {
 	n := sharedNode(t)
 	config := n.podConfig(criclient.PodSpec{HostNetwork: true})

@@ -44,6 +44,8 @@ type Cgroup interface {
 	JoinFiles() ([]*os.File, error)
 	// Join moves a process that waits for its plan into the group.
 	Join(ctx context.Context, pid int) error
+	// Update changes the limits of the group, and the OOM score of the
+	// processes that are in it.
 	Update(ctx context.Context, res Resources) error
 	// Usage reads what is asked for often, Stats all counters there are.
 	Usage() (CgroupUsage, error)
@@ -76,7 +78,7 @@ type Resources struct {
 	PidsLimit      int64             `json:"pidsLimit,omitempty"`      // -1 no limit
 	HugepageLimits map[string]uint64 `json:"hugepageLimits,omitempty"` // page size ("2MB") to bytes
 	Unified        map[string]string `json:"unified,omitempty"`        // v2 only: file name to value
-	OOMScoreAdj    int64             `json:"oomScoreAdj,omitempty"`    // applied by the process, not by the cgroup
+	OOMScoreAdj    int64             `json:"oomScoreAdj,omitempty"`    // a process sets it at its start, Update later
 }
 
 // CgroupUsage is one reading of the counters that are asked for often.

@@ -292,7 +292,10 @@ func (g *group) Join(_ context.Context, pid int) error { return g.m.tree.join(g.
 // Update changes limits. When it fails, some of them may be changed. Errors are
 // as those of Create.
 func (g *group) Update(_ context.Context, res sandbox.Resources) error {
-	return g.m.tree.apply(g.path, &res)
+	if err := g.m.tree.apply(g.path, &res); err != nil {
+		return err
+	}
+	return g.m.setOOMScores(g.path, res.OOMScoreAdj)
 }
 
 // Usage reads the counters that are asked for often; those of missing

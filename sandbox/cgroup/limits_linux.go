@@ -29,6 +29,9 @@ func checkResources(r *sandbox.Resources) error {
 			return invalid("%s %d", f.name, f.value)
 		}
 	}
+	if r.OOMScoreAdj < -1000 || r.OOMScoreAdj > 1000 {
+		return invalid("oom_score_adj %d is not between -1000 and 1000", r.OOMScoreAdj)
+	}
 	if r.MemorySwap > 0 && (r.MemoryLimit == noLimit || r.MemorySwap < r.MemoryLimit) {
 		return invalid("memory and swap limit %d is below the memory limit %d", r.MemorySwap, r.MemoryLimit)
 	}

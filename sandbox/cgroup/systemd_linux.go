@@ -263,7 +263,10 @@ func (s *scope) Update(ctx context.Context, res sandbox.Resources) error {
 			return &Error{Op: "limit", Path: s.path, Err: err}
 		}
 	}
-	return s.m.tree.apply(s.path, &res)
+	if err := s.m.tree.apply(s.path, &res); err != nil {
+		return err
+	}
+	return s.m.setOOMScores(s.path, res.OOMScoreAdj)
 }
 
 // merge puts the fields of from that are set over those of to.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -286,22 +285,7 @@ func TestTheKernelsLogKnowsWhoRanOutOfMemory(t *testing.T) {
 
 // TestTheKernelLogsAsThisPackageReads kills a process for memory, for real.
 func TestTheKernelLogsAsThisPackageReads(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make control groups")
-	}
-	m, err := New(Config{Driver: sandbox.DriverCgroupfs, DefaultParent: fmt.Sprintf("/cri-wasmer-test-%d-log", os.Getpid())})
-	if err != nil {
-		t.Skip("no control groups are mounted: ", err)
-	}
-	g, err := m.Create(t.Context(), "", "logged", sandbox.Resources{MemoryLimit: 8 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(g.Kill(context.Background()), g.Delete(context.Background())); err != nil {
-			t.Error(err)
-		}
-	})
+	g := realGroup(t, sandbox.Resources{MemoryLimit: 8 << 20})
 	cmd := exec.Command("sh", "-c", "read go; exec dd if=/dev/zero of=/dev/null bs=64M count=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {
