@@ -156,14 +156,18 @@ func checkAppArmor(p *runtimev1.SecurityProfile, name string) error {
 }
 
 func noAppArmor(profile string) error {
-	return unsupported("AppArmor profile %q: this server does not confine by AppArmor: remove appArmorProfile, or use seccomp", profile)
+	return unsupported("AppArmor profile %q: this server does not confine by AppArmor: remove securityContext.appArmorProfile from the pod and its containers, "+
+		"or confine them by securityContext.seccompProfile", profile)
 }
 
-// checkSELinux refuses labels, for the same reason.
+// checkSELinux refuses labels, for the same reason, and also where the node has
+// no SELinux: containerd runs the pod there without the label, but whoever asks
+// for a confinement is not to take the lack of it for one.
 func checkSELinux(o *runtimev1.SELinuxOption) error {
 	if o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
 		return nil
 	}
-	return unsupported("SELinux label %s:%s:%s:%s: this server does not confine by SELinux: remove seLinuxOptions",
+	return unsupported("SELinux label %s:%s:%s:%s: this server does not confine by SELinux, even where the node has it: "+
+		"remove securityContext.seLinuxOptions from the pod and its containers",
 		o.GetUser(), o.GetRole(), o.GetType(), o.GetLevel())
 }

@@ -4,6 +4,7 @@ package cri
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -112,6 +113,17 @@ func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tc.kind)
 			}
 		})
+	}
+}
+
+func TestRefusedProfilesSayWhatToDo(t *testing.T) {
+	for want, change := range map[string]func(*configuration, *security){
+		"remove securityContext.seLinuxOptions":  func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} },
+		"remove securityContext.appArmorProfile": func(_ *configuration, s *security) { s.Apparmor = profile(2, "p") },
+	} {
+		if _, err := parseContainer(containerWith(change)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
 	}
 }
 

@@ -216,3 +216,64 @@ func TestFailingNetworkPlugin(t *testing.T) {
 		t.Errorf("the plugins still keep %v", left)
 	}
 }
+
+// slowPlugin never comes to the end of ADD, and says who it is.
+const slowPlugin = `#!/bin/sh
+dir=$(dirname "$0")
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+ADD) touch "$dir/added-$CNI_CONTAINERID"
+  echo $$ >"$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"
+  exec sleep 1000 ;;
+esac
+`
+
+// TestServerKilledWhileAPluginWorks: no plugin goes on without the server, and
+// the next one undoes what it did.
+func TestServerKilledWhileAPluginWorks(t *testing.T) {
+	conf, bin := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(okNetwork), 0o644))
+	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(slowPlugin), 0o755))
+	n := ownNode(t, nodeOptions{flags: map[string]string{"cni-conf-dir": conf, "cni-bin-dirs": bin}})
+	config := n.podConfig(criclient.PodSpec{})
+	ctx, cancel := contextWithTimeout(t, patience)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := n.Client.RunPod(ctx, config, "")
+		failed <- err
+	}()
+	var pid int
+	eventually(t, "the plugin to work", func() bool {
+		text, err := os.ReadFile(filepath.Join(bin, "pid"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+		return err == nil
+	})
+	must(t, n.Kill())
+	if err := <-failed; err == nil {
+		t.Error("the pod was made by a server that was killed")
+	}
+	eventually(t, "the plugin to end with the server", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+	must(t, os.Remove(filepath.Join(bin, "pid")))
+	must(t, os.WriteFile(filepath.Join(bin, "works.new"), []byte(worksPlugin), 0o755))
+	must(t, os.Rename(filepath.Join(bin, "works.new"), filepath.Join(bin, "works")))
+	must(t, n.Start(t.Context()))
+	if ids := podIDs(t, n, nil); len(ids) != 0 {
+		t.Errorf("the unfinished pod is listed: %q", ids)
+	}
+	if left := files(t, bin); len(left) != 1 {
+		t.Errorf("DEL was not called: the plugin still keeps %v", left)
+	}
+	if left, err := os.ReadDir(filepath.Join(n.State(), "netns")); err != nil || len(left) != 0 {
+		t.Errorf("network namespaces that are left: %v, %v", left, err)
+	}
+	p := n.podFrom(t, config, "") // the name is free
+	if ip := podIP(t, n, p); ip != "10.9.8.7" {
+		t.Errorf("the pod has address %q, want that of the plugin", ip)
+	}
+}

@@ -221,10 +221,11 @@ func (b *bundled) name() string {
 	return bundledName + "-" + hex.EncodeToString(h[:2])
 }
 
-// network builds the configuration. It returns a *NotReadyError when the
-// plugins are not there.
-func (b *bundled) network() (*network, error) {
-	for _, plugin := range []string{"bridge", "host-local"} {
+// network builds the configuration, with further plugins at its end for a pod
+// that needs them: each costs a start some milliseconds. It returns a
+// *NotReadyError when a plugin is not there.
+func (b *bundled) network(more ...string) (*network, error) {
+	for _, plugin := range append([]string{"bridge", "host-local"}, more...) {
 		if _, err := findPlugin(plugin, b.bins); err != nil {
 			return nil, &NotReadyError{
 				Reason: ReasonNoConfig,
@@ -233,7 +234,7 @@ func (b *bundled) network() (*network, error) {
 			}
 		}
 	}
-	data, err := b.config()
+	data, err := b.config(more)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +245,7 @@ func (b *bundled) network() (*network, error) {
 	return &network{list: list, bundled: true}, nil
 }
 
-func (b *bundled) config() ([]byte, error) {
+func (b *bundled) config(more []string) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ranges [][]map[string]string
@@ -257,23 +258,22 @@ func (b *bundled) config() ([]byte, error) {
 		ranges = append(ranges, []map[string]string{{"subnet": p.String()}})
 		routes = append(routes, map[string]string{"dst": all})
 	}
-	return json.Marshal(map[string]any{
-		"cniVersion": "1.0.0",
-		"name":       b.name(),
-		bundledKey:   true,
-		"plugins": []any{map[string]any{
-			"type":        "bridge",
-			"bridge":      b.name(),
-			"isGateway":   true,
-			"hairpinMode": true,
-			"ipam": map[string]any{
-				"type":    "host-local",
-				"dataDir": b.leases(),
-				"ranges":  ranges,
-				"routes":  routes,
-			},
-		}},
-	})
+	plugins := []any{map[string]any{
+		"type":        "bridge",
+		"bridge":      b.name(),
+		"isGateway":   true,
+		"hairpinMode": true,
+		"ipam": map[string]any{
+			"type":    "host-local",
+			"dataDir": b.leases(),
+			"ranges":  ranges,
+			"routes":  routes,
+		},
+	}}
+	for _, name := range more {
+		plugins = append(plugins, map[string]any{"type": name, "capabilities": map[string]bool{name: true}})
+	}
+	return json.Marshal(map[string]any{"cniVersion": "1.0.0", "name": b.name(), bundledKey: true, "plugins": plugins})
 }
 
 // isBundled says whether a configuration is one that config made.

@@ -2,18 +2,21 @@ package network
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
@@ -193,6 +196,73 @@ func TestHostPorts(t *testing.T) {
 	if err != nil || rules != 0 {
 		t.Errorf("host port rules after Teardown = %d, %v, want 0", rules, err)
 	}
+}
+
+// TestHostPortRules reads the rules as the kernel has them: it need not have
+// every protocol to have rules for it.
+func TestHostPortRules(t *testing.T) {
+	conf := testConfig(t, realPlugins(t))
+	conf.Subnets = []netip.Prefix{mustPrefix("10.87.0.0/24"), mustPrefix("fd00:87::/64")}
+	c := newCNI(t, conf)
+	p := pod(c, "rules")
+	p.Ports = []sandbox.PortMapping{
+		{Protocol: "tcp", HostPort: 12020, ContainerPort: 80},
+		{Protocol: "udp", HostPort: 12021, ContainerPort: 81, HostIP: "fd00:87::1"},
+		{Protocol: "sctp", HostPort: 12022, ContainerPort: 82, HostIP: "10.87.0.1"},
+	}
+	ips := setup(t, c, p).IPs
+	want := []string{
+		fmt.Sprintf("protocol 6 port 12020 to %v port 80", ips[0]),
+		fmt.Sprintf("protocol 6 port 12020 to %v port 80", ips[1]),
+		fmt.Sprintf("at fd00:87::1 protocol 17 port 12021 to %v port 81", ips[1]),
+		fmt.Sprintf("at 10.87.0.1 protocol 132 port 12022 to %v port 82", ips[0]),
+	}
+	if got := hostPortRules(t); !slices.Equal(got, want) {
+		t.Errorf("rules:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// hostPortRules says what each host port rule of the node does.
+func hostPortRules(t *testing.T) []string {
+	t.Helper()
+	conn, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := conn.GetRules(table, hostports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, r := range rules {
+		var what, at string
+		var last expr.Any // what loaded register 1
+		var data [][]byte
+		for _, e := range r.Exprs {
+			switch e := e.(type) {
+			case *expr.Meta, *expr.Payload:
+				last = e
+			case *expr.Immediate:
+				data = append(data, e.Data)
+			case *expr.Cmp:
+				switch from := last.(type) {
+				case *expr.Meta:
+					if from.Key == expr.MetaKeyL4PROTO {
+						what += fmt.Sprintf("protocol %d", e.Data[0])
+					}
+				case *expr.Payload:
+					if from.Base == expr.PayloadBaseTransportHeader {
+						what += fmt.Sprintf(" port %d", binary.BigEndian.Uint16(e.Data))
+					} else if addr, ok := netip.AddrFromSlice(e.Data); ok {
+						at = fmt.Sprintf("at %v ", addr)
+					}
+				}
+			}
+		}
+		to, _ := netip.AddrFromSlice(data[0])
+		all = append(all, fmt.Sprintf("%s%s to %v port %d", at, what, to, binary.BigEndian.Uint16(data[1])))
+	}
+	return all
 }
 
 func TestUDPHostPortFollowsThePod(t *testing.T) {

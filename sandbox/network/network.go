@@ -130,11 +130,7 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.Net
 	if err := c.validate(pod); err != nil {
 		return nil, err
 	}
-	n, err := c.network()
-	if err != nil {
-		return nil, err
-	}
-	args, err := runtimeConf(pod)
+	n, args, err := c.forPod(pod)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +146,22 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.Net
 	}
 	c.log.Debug("pod connected", "pod", pod.ID, "network", n.list.Name, "ips", result.IPs)
 	return result, nil
+}
+
+// forPod gives the network to use now, and what its plugins are told of the pod.
+func (c *CNI) forPod(pod sandbox.PodNetwork) (*network, *libcni.RuntimeConf, error) {
+	n, err := c.network()
+	if err != nil {
+		return nil, nil, err
+	}
+	args, err := runtimeConf(pod)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, limited := args.CapabilityArgs["bandwidth"]; limited && n.bundled {
+		n, err = c.bundled.network("bandwidth")
+	}
+	return n, args, err
 }
 
 // observe begins to time; what it gives ends that.
@@ -262,12 +274,12 @@ func (c *CNI) disconnect(ctx context.Context, pod sandbox.PodNetwork, a *libcni.
 // was disconnected before, or the daemon ended amidst its ADD. Without a usable
 // network there is nothing to call.
 func (c *CNI) disconnectUnknown(ctx context.Context, pod sandbox.PodNetwork) error {
-	n, err := c.network()
-	if err != nil {
+	n, args, err := c.forPod(pod)
+	var nr *NotReadyError
+	if errors.As(err, &nr) {
 		c.log.Debug("no network to disconnect from", "pod", pod.ID, "err", err)
 		return nil
 	}
-	args, err := runtimeConf(pod)
 	if err != nil {
 		return err
 	}
