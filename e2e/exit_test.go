@@ -143,6 +143,24 @@ func TestMemoryLimitKills(t *testing.T) {
 	}
 }
 
+// TestOutOfMemoryBesideAKill: with systemd the group of a container is gone when
+// it is asked which of the two it was.
+func TestOutOfMemoryBesideAKill(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	before, after := p.run(criclient.ContainerSpec{Image: n.program(t, "top-c")}), p.run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+	before.waitLine("up")
+	after.waitLine("up")
+	killGuest(t, before)
+	before.wantExit(before.wait(), 137, "Error")
+	for range 2 {
+		c := p.run(criclient.ContainerSpec{Image: n.program(t, "oom-c"), MemoryLimit: 64 << 20})
+		c.wantExit(c.wait(), 137, "OOMKilled")
+	}
+	killGuest(t, after)
+	after.wantExit(after.wait(), 137, "Error")
+}
+
 func TestMemoryBelowTheLimitIsFine(t *testing.T) {
 	n := sharedNode(t)
 	c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.program(t, "memhog-c"), Args: []string{"24"}, MemoryLimit: 64 << 20})

@@ -393,6 +393,40 @@ func TestOOMScoreChangesWhileAContainerRuns(t *testing.T) {
 	want("600")
 }
 
+// TestUnifiedResources: the kubelet sends memory.oom.group so, and nothing else
+// can bound the tasks of one container.
+func TestUnifiedResources(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+	config.Linux.Resources.Unified = map[string]string{"pids.max": "64", "memory.oom.group": "1"}
+	var fs unix.Statfs_t
+	must(t, unix.Statfs("/sys/fs/cgroup", &fs))
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		wantCode(t, "on cgroup v1", err, codes.InvalidArgument, "unified resources need cgroup v2")
+		return
+	}
+	c := p.createFrom(config)
+	c.start()
+	c.waitLine("up")
+	for file, want := range config.Linux.Resources.Unified {
+		if got := c.limit("", "", file); got != want {
+			t.Errorf("%s is %s, want %s", file, got, want)
+		}
+	}
+	_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
+		ContainerId: c.id, Linux: &runtime.LinuxContainerResources{Unified: map[string]string{"pids.max": "80"}},
+	})
+	must(t, err)
+	if got := c.limit("", "", "pids.max"); got != "80" {
+		t.Errorf("after the update pids.max is %s, want 80", got)
+	}
+	if got := c.status().GetResources().GetLinux().GetUnified(); got["pids.max"] != "80" || got["memory.oom.group"] != "1" {
+		t.Errorf("status has %v", got)
+	}
+}
+
 func TestResourcesOfAPodAreNoted(t *testing.T) {
 	n := sharedNode(t)
 	config := n.podConfig(criclient.PodSpec{HostNetwork: true})

@@ -266,7 +266,7 @@ func TestServerKilledWhileAPluginWorks(t *testing.T) {
 	if ids := podIDs(t, n, nil); len(ids) != 0 {
 		t.Errorf("the unfinished pod is listed: %q", ids)
 	}
-	if left := files(t, bin); len(left) != 1 {
+	if left := files(t, bin); len(left) != 2 { // the directory and the plugin
 		t.Errorf("DEL was not called: the plugin still keeps %v", left)
 	}
 	if left, err := os.ReadDir(filepath.Join(n.State(), "netns")); err != nil || len(left) != 0 {

@@ -1,8 +1,9 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 // Error says which operation on which group failed, and on which file of it.
@@ -35,7 +36,7 @@ func (e *MissingError) Error() string {
 }
 
 // ErrInvalid is the cause of an Error when the request itself is wrong.
-var ErrInvalid = errors.New("invalid")
+var ErrInvalid = sandbox.ErrInvalid
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)

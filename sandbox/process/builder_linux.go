@@ -240,11 +240,15 @@ func (b *builder) enterTarget() error {
 }
 
 func (b *builder) proc() error {
+	if b.spec.MountProc {
+		b.plan.AddU32(workerv1.StepProc, 0)
+	}
+	if b.spec.MountProc || b.spec.Target != nil { // which has it mounted
+		b.plan.AddU32(workerv1.StepOOMScore, uint32(int32(b.spec.OOMScoreAdj)))
+	}
 	if !b.spec.MountProc {
 		return nil
 	}
-	b.plan.AddU32(workerv1.StepProc, 0)
-	b.plan.AddU32(workerv1.StepOOMScore, uint32(int32(b.spec.OOMScoreAdj)))
 	for _, p := range b.spec.ReadonlyPaths {
 		b.plan.Add(workerv1.StepReadonly, []byte(p))
 	}

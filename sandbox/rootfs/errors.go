@@ -64,7 +64,7 @@ func (e *Error) Is(target error) bool {
 
 var (
 	// ErrInvalid is the cause of an Error when the request itself is wrong.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = sandbox.ErrInvalid
 	// ErrClosed is returned by Build after Close.
 	ErrClosed = errors.New("root filesystem builder is closed")
 	// ErrUnsupported is returned when this kernel lacks something needed.
