@@ -14,6 +14,7 @@ import (
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 )
@@ -27,7 +28,7 @@ type cliResult struct {
 // cli runs a command of the tested binary against the node.
 func (n *node) cli(t testing.TB, stdin string, args ...string) cliResult {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), serverBinary(), append(args, "--socket", n.Socket())...)
+	cmd := exec.CommandContext(t.Context(), built.Server(), append(args, "--socket", n.Socket())...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir(), "CRI_WASMER_CONFIG=")
@@ -205,7 +206,7 @@ func TestProgressOfAPullIsSeen(t *testing.T) {
 	stderr, err := os.Create(told)
 	must(t, err)
 	defer stderr.Close()
-	cmd := exec.CommandContext(t.Context(), serverBinary(), "pull", ref, "--socket", n.Socket())
+	cmd := exec.CommandContext(t.Context(), built.Server(), "pull", ref, "--socket", n.Socket())
 	cmd.Stderr = stderr
 	must(t, cmd.Start())
 	var pulls []struct {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 )
@@ -15,7 +16,7 @@ import (
 // doctor runs the doctor with the flags of the node's server.
 func (n *node) doctor(t testing.TB, args ...string) cliResult {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), serverBinary(), append(append([]string{"doctor"}, n.Command()[2:]...), args...)...)
+	cmd := exec.CommandContext(t.Context(), built.Server(), append(append([]string{"doctor"}, n.Command()[2:]...), args...)...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -10,6 +10,7 @@ import (
 
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/wasmmod"
@@ -237,7 +238,7 @@ func (row formatRow) wantStatus(t *testing.T, n *node, ref string) {
 
 // The table of the documentation has a line for each row, and no other.
 func TestImageFormatsAreDocumented(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(repository(), "docs", "images.md"))
+	text, err := os.ReadFile(filepath.Join(built.Repository(), "docs", "images.md"))
 	must(t, err)
 	rows := formatRows(t)
 	var documented []string

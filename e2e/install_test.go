@@ -9,13 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/wasmmod"
 )
 
 // make runs the Makefile without building anew what make build built.
 func runMake(t *testing.T, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "make", append([]string{"-s", "-C", repository(), "-o", "build"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "make", append([]string{"-s", "-C", built.Repository(), "-o", "build"}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make %v: %v\n%s", args, err, out)
 	}
@@ -36,7 +37,7 @@ func installed(t *testing.T, dir string) []string {
 
 func TestInstall(t *testing.T) {
 	requireServer(t)
-	if filepath.Dir(serverBinary()) != filepath.Join(repository(), "bin") {
+	if filepath.Dir(built.Server()) != filepath.Join(built.Repository(), "bin") {
 		t.Skip("needs the binaries of make build in bin")
 	}
 	dest := t.TempDir()

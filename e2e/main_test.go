@@ -3,13 +3,11 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 )
 
@@ -19,7 +17,7 @@ func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	if !isolate.Inside() {
-		if err := buildGuests(); err != nil {
+		if err := built.MakeGuests(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -35,41 +33,10 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// repository is the top of the source tree.
-func repository() string {
-	dir, err := filepath.Abs("..")
-	if err != nil {
-		panic(err)
-	}
-	return dir
-}
-
-// serverBinary is the server to test: that of make build, or the one in the
-// directory that E2E_BIN names.
-func serverBinary() string {
-	dir := os.Getenv("E2E_BIN")
-	if dir == "" {
-		dir = filepath.Join(repository(), "bin")
-	}
-	return filepath.Join(dir, "cri-wasmer")
-}
-
-func guestDir() string { return filepath.Join(repository(), "build", "guests") }
-
-// buildGuests brings the guests up to date; that takes a moment only when they
-// are.
-func buildGuests() error {
-	cmd := exec.Command("make", "-s", "-C", "guests", "all", "OUT="+guestDir())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build guests: %w\n%s", err, out)
-	}
-	return nil
-}
-
 // guest gives the module of a guest of e2e/guests, such as hello-go.
 func guest(t testing.TB, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(guestDir(), name+".wasm"))
+	data, err := os.ReadFile(built.Guest(name))
 	if err != nil {
 		t.Fatalf("no guest %s: %v", name, err)
 	}
@@ -79,16 +46,10 @@ func guest(t testing.TB, name string) []byte {
 // requireServer skips a test that cannot have a server, and says why.
 func requireServer(t testing.TB) string {
 	t.Helper()
-	if !isolate.Inside() {
-		t.Skip("needs root: pods are namespaces, mounts and control groups")
+	if why := built.Missing(); why != "" {
+		t.Skip(why)
 	}
-	binary := serverBinary()
-	for _, file := range []string{binary, binary + "-worker"} {
-		if _, err := os.Stat(file); err != nil {
-			t.Skipf("needs %s: make build", strings.TrimPrefix(file, repository()+"/"))
-		}
-	}
-	return binary
+	return built.Server()
 }
 
 var (

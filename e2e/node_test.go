@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
@@ -55,7 +56,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 	}
 	server, err := daemon.Start(t.Context(), daemon.Options{
 		Env:          env,
-		Binary:       serverBinary(),
+		Binary:       built.Server(),
 		Dir:          dir,
 		Root:         o.root,
 		Flags:        o.flags,

@@ -1,9 +1,6 @@
 package cluster
 
 import (
-	"bufio"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,24 +17,26 @@ var kubectlScenarios = []scenario{
 	{name: "kubectl attach: output and input of a running container", run: attach},
 	{name: "kubectl port-forward", run: portForward},
 	{name: "kubectl debug: an ephemeral container in a running pod", run: debug},
+	{name: "kubectl top: CPU and memory of node, pod and containers, by metrics-server", run: top},
 	{name: "kubectl top's sources: stats summary and resource metrics of the kubelet", run: statistics},
 }
 
 func logs(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: talk}
-	spec:
+	n.runPod("talk", `
 	  restartPolicy: Never
 	  containers:
 	  - name: one
 	    image: registry.test/toolbox:v1
-	    command: [sh, -c, "for i in 1 2 3 4 5; do echo one $i; sleep 0.2; done"]
+	    command: [sh, -c, "for i in 1 2 3 4; do echo one $i; done; while [ ! -e /tmp/end ]; do sleep 0.1; done; echo one 5"]
 	  - {name: two, image: "registry.test/toolbox:v1", command: [sh, -c, "echo two; echo oops >&2"]}
 	`)
 	n.waitFor("jsonpath={.status.containerStatuses[0].started}=true", "pod/talk")
-	n.wantLog("one 1\none 2\none 3\none 4\none 5\n", "talk", "-c", "one", "-f") // ends with the container
+	follow := n.follow("", "logs", "talk", "-c", "one", "-f")
+	follow.until("one 4\n")
+	n.kubectl("exec", "talk", "-c", "one", "--", "touch", "/tmp/end")
+	if got, err := follow.wait(); err != nil || got != "one 1\none 2\none 3\none 4\none 5\n" { // ends with the container
+		t.Errorf("kubectl logs -f: got %q, %v", got, err)
+	}
 	n.waitPhase("talk", "Succeeded")
 	n.wantLog("two\noops\n", "talk", "-c", "two")
 	n.wantLog("one 5\n", "talk", "-c", "one", "--tail=1")
@@ -48,11 +47,7 @@ func logs(t *testing.T, n *namespace) {
 		t.Errorf("kubectl logs --all-containers: got %q, want %q and %q", all, one, two)
 	}
 
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: again}
-	spec:
+	n.runPod("again", `
 	  restartPolicy: OnFailure
 	  volumes: [{name: state, emptyDir: {}}]
 	  containers:
@@ -62,22 +57,18 @@ func logs(t *testing.T, n *namespace) {
 	    volumeMounts: [{name: state, mountPath: /state}]
 	`)
 	n.waitRestarts("again", 1)
-	n.waitFor("condition=ready", "pod/again")
+	n.ready("again")
 	n.wantLog("first\n", "again", "--previous")
 	n.wantEventualLog("second\n", "again")
 }
 
 func execs(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: box, image: "registry.test/toolbox:v1", command: [sleep, inf], env: [{name: COLOUR, value: blue}]}
 	`)
-	n.waitFor("condition=ready", "pod/box")
+	n.ready("box")
 	if got := n.kubectl("exec", "box", "--", "sh", "-c", "echo $COLOUR; hostname"); got != "blue\nbox\n" {
 		t.Errorf("exec gives %q", got)
 	}
@@ -89,19 +80,13 @@ func execs(t *testing.T, n *namespace) {
 	}
 }
 
-const boxYAML = `
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+func copies(t *testing.T, n *namespace) {
+	n.runPod("box", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: box, image: "registry.test/toolbox:v1", command: [sleep, inf]}
-`
-
-func copies(t *testing.T, n *namespace) {
-	n.apply(boxYAML)
-	n.waitFor("condition=ready", "pod/box")
+	`)
+	n.ready("box")
 	dir := t.TempDir()
 	big := strings.Repeat("0123456789abcdef", 64<<10) // 1 MiB
 	for name, content := range map[string]string{"one": "small\n", "deep/two": big} {
@@ -134,88 +119,49 @@ func wantFile(t *testing.T, file, want string) {
 }
 
 func attach(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: parrot}
-	spec:
+	n.runPod("parrot", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: parrot, image: "registry.test/toolbox:v1", stdin: true, stdinOnce: true, command: [sh, -c, "while read line; do echo you say $line; done; echo bye; sleep inf"]}
 	`)
-	n.waitFor("condition=ready", "pod/parrot")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := n.c.Command(ctx, "-n", n.name, "attach", "-i", "-q", "parrot")
-	cmd.Stdin = strings.NewReader("one\ntwo\n")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	n.ready("parrot")
+	talk := n.follow("one\ntwo\n", "attach", "-i", "-q", "parrot")
+	if got := talk.until("bye\n"); !strings.HasSuffix(got, "you say one\nyou say two\nbye\n") {
+		t.Errorf("attach gives %q", got)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var got strings.Builder
-	for lines := bufio.NewScanner(out); !strings.HasSuffix(got.String(), "bye\n") && lines.Scan(); {
-		got.WriteString(lines.Text() + "\n")
-	}
-	cancel()
-	_ = cmd.Wait() // it was killed: its container goes on
-	if !strings.HasSuffix(got.String(), "you say one\nyou say two\nbye\n") {
-		t.Errorf("attach gives %q", &got)
-	}
+	talk.stop() // its container goes on
 	n.wantEventualLog("you say one\nyou say two\nbye\n", "parrot")
 }
 
 func portForward(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: web}
-	spec:
+	n.runPod("web", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: web, image: "registry.test/toolbox:v1", command: [httpd, -p, "8080", -t, forwarded], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}}
 	`)
-	n.waitFor("condition=ready", "pod/web")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	cmd := n.c.Command(ctx, "-n", n.name, "port-forward", "pod/web", ":8080", "--address", "127.0.0.1")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	n.ready("web")
+	forward := n.follow("", "port-forward", "pod/web", ":8080", "--address", "127.0.0.1")
+	line := forward.until("\n")
 	port := regexp.MustCompile(`127\.0\.0\.1:(\d+) ->`).FindStringSubmatch(line)
-	if err != nil || port == nil {
-		t.Fatalf("port-forward says %q, %v", line, err)
+	if port == nil {
+		t.Fatalf("port-forward says %q", line)
 	}
 	for range 3 {
-		wantPage(n, "http://127.0.0.1:"+port[1]+"/", "forwarded\n")
+		n.wantPage("http://127.0.0.1:"+port[1]+"/", "forwarded\n")
 	}
-	cancel()
-	_ = cmd.Wait() // it was killed
-	if stderr.Len() > 0 {
-		t.Errorf("port-forward complains: %s", &stderr)
+	forward.stop()
+	if complaint := forward.stderr.String(); complaint != "" {
+		t.Errorf("port-forward complains: %s", complaint)
 	}
 }
 
 func debug(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: web}
-	spec:
+	n.runPod("web", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
-	  - {name: web, image: "registry.test/httpd-go:v1", args: [serve, ":8080"]}
+	  - {name: web, image: "registry.test/httpd-go:v1", args: [serve, ":8080"], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}}
 	`)
-	n.waitFor("condition=ready", "pod/web")
+	n.ready("web")
 	n.kubectl("debug", "web", "--image="+publicHost+"/toolbox:v1", "--container=look", "--target=web", "--profile=general", "--",
 		"sh", "-c", "wget -q -O - http://127.0.0.1:8080/debug; ls /proc/1/root/app.wasm; ps | grep -c serve")
 	if end := n.terminated("web", "look"); end.ExitCode != 0 {
@@ -224,75 +170,4 @@ func debug(t *testing.T, n *namespace) {
 	if log := n.kubectl("logs", "web", "-c", "look"); !strings.HasPrefix(log, "hello /debug from HTTP/1.1\n/proc/1/root/app.wasm\n") || strings.HasSuffix(log, "\n0\n") {
 		t.Errorf("the debug container writes %q, want the page, the file and the process of its target", log)
 	}
-}
-
-func statistics(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: busy}
-	spec:
-	  terminationGracePeriodSeconds: 1
-	  containers:
-	  - {name: busy, image: "registry.test/spin-c:v1", resources: {limits: {cpu: 100m, memory: 64Mi}}}
-	`)
-	n.waitFor("condition=ready", "pod/busy")
-	node := "/api/v1/nodes/" + n.c.NodeName() + "/proxy"
-	n.eventually("figures of the pod in the summary", func() error {
-		data, err := n.c.Raw(t.Context(), node+"/stats/summary")
-		if err != nil {
-			return err
-		}
-		return checkSummary(data, n.name)
-	})
-	n.eventually("figures of the container among the resource metrics", func() error {
-		data, err := n.c.Raw(t.Context(), node+"/metrics/resource")
-		if err != nil {
-			return err
-		}
-		for _, metric := range []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes"} {
-			sample := regexp.MustCompile(metric + `\{container="busy",namespace="` + n.name + `",pod="busy"\} [1-9.]`)
-			if !sample.Match(data) {
-				return fmt.Errorf("no %s of the container", metric)
-			}
-		}
-		return nil
-	})
-}
-
-// checkSummary wants figures of the one pod of a namespace.
-func checkSummary(data []byte, namespace string) error {
-	var summary struct {
-		Pods []struct {
-			PodRef     struct{ Namespace string }
-			CPU        struct{ UsageCoreNanoSeconds int64 }
-			Memory     struct{ WorkingSetBytes int64 }
-			Network    struct{ RxBytes int64 }
-			Containers []struct {
-				CPU    struct{ UsageNanoCores int64 }
-				Memory struct{ WorkingSetBytes int64 }
-				Rootfs struct{ CapacityBytes int64 }
-				Logs   struct{ CapacityBytes int64 }
-			}
-		}
-	}
-	if err := json.Unmarshal(data, &summary); err != nil {
-		return err
-	}
-	for _, pod := range summary.Pods {
-		if pod.PodRef.Namespace != namespace || len(pod.Containers) == 0 {
-			continue
-		}
-		c := pod.Containers[0]
-		for name, value := range map[string]int64{
-			"CPU of the pod": pod.CPU.UsageCoreNanoSeconds, "memory of the pod": pod.Memory.WorkingSetBytes,
-			"CPU": c.CPU.UsageNanoCores, "memory": c.Memory.WorkingSetBytes, "root": c.Rootfs.CapacityBytes, "logs": c.Logs.CapacityBytes,
-		} {
-			if value == 0 {
-				return fmt.Errorf("%s is 0", name)
-			}
-		}
-		return nil
-	}
-	return fmt.Errorf("the summary has no pod of namespace %s with a container", namespace)
 }

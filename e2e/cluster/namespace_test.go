@@ -17,7 +17,7 @@ import (
 
 // patience is how long anything may take. The machine is busy, and back-offs
 // are long.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
 // namespace is where one scenario lives. Its methods fail the test.
 type namespace struct {
@@ -63,7 +63,8 @@ func (n *namespace) try(args ...string) (string, error) {
 }
 
 func (n *namespace) tryWith(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
+	// Longer than what kubectl waits for, so that it says itself what did not come.
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience+time.Minute)
 	defer cancel()
 	return n.c.Kubectl(ctx, stdin, append([]string{"-n", n.name}, args...)...)
 }
@@ -101,6 +102,12 @@ func (n *namespace) apply(yaml string) {
 	}
 }
 
+// runPod applies a pod of a specification, which is indented as it is in a pod.
+func (n *namespace) runPod(name, spec string) {
+	n.t.Helper()
+	n.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec:\n" + dedent(spec))
+}
+
 // dedent takes the tabs away that a manifest has in Go's source.
 func dedent(yaml string) string {
 	yaml = strings.Trim(yaml, "\n\t")
@@ -117,6 +124,23 @@ func (n *namespace) waitFor(condition string, what ...string) {
 	n.kubectl(append([]string{"wait", "--for", condition, "--timeout", patience.String()}, what...)...)
 }
 
+// ready waits until pods are ready.
+func (n *namespace) ready(pods ...string) {
+	n.t.Helper()
+	var what []string
+	for _, pod := range pods {
+		what = append(what, "pod/"+pod)
+	}
+	n.waitFor("condition=ready", what...)
+}
+
+// rolled waits until all pods of a workload, such as deployment/web, are those
+// that it wants.
+func (n *namespace) rolled(workload string) {
+	n.t.Helper()
+	n.kubectl("rollout", "status", workload, "--timeout", patience.String())
+}
+
 // afterwards runs kubectl when the test has ended, and its context with it.
 func (n *namespace) afterwards(args ...string) {
 	if _, err := n.c.Kubectl(context.Background(), "", args...); err != nil {
@@ -130,9 +154,9 @@ func (n *namespace) cleanup(objects ...string) {
 }
 
 // wantPage gets a page from the node.
-func wantPage(n *namespace, url, want string) {
+func (n *namespace) wantPage(url, want string) {
 	n.t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second}
+	client := &http.Client{Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	n.eventually("the page "+url, func() error {
 		r, err := client.Get(url)

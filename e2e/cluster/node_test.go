@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 )
 
 var nodeScenarios = []scenario{
@@ -42,7 +44,7 @@ func staticPod(t *testing.T, n *namespace) {
 		_, err := n.c.Pod(t.Context(), n.name, name)
 		return err
 	})
-	n.waitFor("condition=ready", "pod/"+name)
+	n.ready(name)
 	n.wantEventualLog("up\n", name)
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func staticPod(t *testing.T, n *namespace) {
 
 func drain(t *testing.T, n *namespace) {
 	n.apply(deploymentYAML)
-	n.kubectl("rollout", "status", "deployment/web", "--timeout", patience.String())
+	n.rolled("deployment/web")
 	before := n.pods("app=web")
 	t.Cleanup(func() { n.afterwards("uncordon", n.c.NodeName()) })
 	n.kubectl("drain", n.c.NodeName(), "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout", patience.String())
@@ -62,7 +64,7 @@ func drain(t *testing.T, n *namespace) {
 		}
 	}
 	n.kubectl("uncordon", n.c.NodeName())
-	n.kubectl("rollout", "status", "deployment/web", "--timeout", patience.String())
+	n.rolled("deployment/web")
 }
 
 // twoPods are one that goes on, with a probe, and one that ends when it is told.
@@ -96,8 +98,9 @@ const twoPods = `
 func interruption(t *testing.T, n *namespace, interrupt, resume func() error) {
 	dir := t.TempDir()
 	n.apply(strings.ReplaceAll(twoPods, "DIR", dir))
-	n.waitFor("condition=ready", "pod/long", "pod/short")
+	n.ready("long", "short")
 	before := container(n.pod("long"), "box")
+	n.eventually("some lines of the log", func() error { return moreNumbers(n, 0) })
 	if err := interrupt(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +118,15 @@ func interruption(t *testing.T, n *namespace, interrupt, resume func() error) {
 	if after.ContainerID != before.ContainerID || after.RestartCount != before.RestartCount {
 		t.Errorf("the container was started again: %s, now %s", before.ContainerID, after.ContainerID)
 	}
+	lines := wantNumbers(t, n.kubectl("logs", "long"))
+	n.eventually("more lines of the log", func() error { return moreNumbers(n, lines) })
 	wantNumbers(t, n.kubectl("logs", "long"))
 	n.kubectl("delete", "pod", "long", "short")
 }
 
-// wantNumbers wants lines with 0, 1, 2 and so on: none lost, none twice.
-func wantNumbers(t *testing.T, log string) {
+// wantNumbers wants lines with 0, 1, 2 and so on: none lost, none twice. It gives
+// how many there are.
+func wantNumbers(t *testing.T, log string) int {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
 	for i, line := range lines {
@@ -128,9 +134,16 @@ func wantNumbers(t *testing.T, log string) {
 			t.Fatalf("line %d of the log is %q", i, line)
 		}
 	}
-	if len(lines) < 5 {
-		t.Errorf("the log has %d lines", len(lines))
+	return len(lines)
+}
+
+// moreNumbers wants the pod's log to have more lines than there were.
+func moreNumbers(n *namespace, were int) error {
+	log, err := n.try("logs", "long")
+	if got := strings.Count(log, "\n"); err == nil && got <= were {
+		err = fmt.Errorf("the log has %d lines, %d before", got, were)
 	}
+	return err
 }
 
 func kubeletRestart(t *testing.T, n *namespace) {
@@ -153,7 +166,7 @@ func serverUpgrade(t *testing.T, n *namespace) {
 	if err := n.c.Server.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.c.Server.Upgrade(t.Context(), serverBinary()); err != nil { // back, as in a rollback
+	if err := n.c.Server.Upgrade(t.Context(), built.Server()); err != nil { // back, as in a rollback
 		t.Fatal(err)
 	}
 }
@@ -161,7 +174,7 @@ func serverUpgrade(t *testing.T, n *namespace) {
 // newerServer copies the server, its worker and library, as an upgrade puts new
 // files in the place of old ones.
 func newerServer(dir string) (string, error) {
-	top := filepath.Dir(filepath.Dir(serverBinary()))
+	top := filepath.Dir(filepath.Dir(built.Server()))
 	for _, sub := range []string{"bin", "lib"} {
 		if err := os.CopyFS(filepath.Join(dir, sub), os.DirFS(filepath.Join(top, sub))); err != nil {
 			return "", err

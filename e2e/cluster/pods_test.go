@@ -32,11 +32,7 @@ var podScenarios = []scenario{
 }
 
 func exitCodes(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: ends}
-	spec:
+	n.runPod("ends", `
 	  restartPolicy: Never
 	  containers:
 	  - {name: good, image: "registry.test/exit-c:v1", args: ["0"]}
@@ -53,15 +49,11 @@ func exitCodes(t *testing.T, n *namespace) {
 }
 
 func deletion(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: server}
-	spec:
+	n.runPod("server", `
 	  containers:
 	  - {name: server, image: "registry.test/tool-go:v1", args: [top]}
 	`)
-	n.waitFor("condition=ready", "pod/server")
+	n.ready("server")
 	uid := string(n.pod("server").UID)
 	n.kubectl("delete", "pod", "server", "--timeout", patience.String())
 	if running := n.running(uid); len(running) > 0 {
@@ -83,18 +75,14 @@ func (n *namespace) running(uid string) []*runtime.Container {
 }
 
 func forceDeletion(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: busy}
-	spec:
+	n.runPod("busy", `
 	  terminationGracePeriodSeconds: 3600
 	  containers:
 	  - name: busy
 	    image: registry.test/spin-c:v1
 	    lifecycle: {preStop: {sleep: {seconds: 3600}}}
 	`)
-	n.waitFor("condition=ready", "pod/busy")
+	n.ready("busy")
 	uid := string(n.pod("busy").UID)
 	n.kubectl("delete", "pod", "busy", "--force", "--grace-period=0")
 	n.eventually("the end of its container", func() error {
@@ -159,11 +147,7 @@ one sh
 }
 
 func initContainers(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: good}
-	spec:
+	n.runPod("good", `
 	  restartPolicy: Never
 	  volumes: [{name: work, emptyDir: {}}]
 	  initContainers:
@@ -171,11 +155,8 @@ func initContainers(t *testing.T, n *namespace) {
 	  - {name: second, image: "registry.test/toolbox:v1", command: [sh, -c, "echo second >> /job/list"], volumeMounts: [{name: work, mountPath: /job}]}
 	  containers:
 	  - {name: main, image: "registry.test/toolbox:v1", command: [cat, /job/list], volumeMounts: [{name: work, mountPath: /job}]}
-	---
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: bad}
-	spec:
+	`)
+	n.runPod("bad", `
 	  restartPolicy: Never
 	  initContainers:
 	  - {name: first, image: "registry.test/exit-c:v1", args: ["9"]}
@@ -207,7 +188,7 @@ func sidecar(t *testing.T, n *namespace) {
 	        image: registry.test/toolbox:v1
 	        command: [httpd, -p, "8080", -t, served by the sidecar]
 	        restartPolicy: Always
-	        startupProbe: {httpGet: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
+	        startupProbe: {httpGet: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 300}
 	      containers:
 	      - {name: main, image: "registry.test/toolbox:v1", command: [wget, -q, -O, "-", "http://127.0.0.1:8080/"]}
 	`)
@@ -222,11 +203,7 @@ func sidecar(t *testing.T, n *namespace) {
 
 func hooks(t *testing.T, n *namespace) {
 	dir := t.TempDir()
-	n.apply(strings.ReplaceAll(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: hooked}
-	spec:
+	n.runPod("hooked", strings.ReplaceAll(`
 	  volumes: [{name: node, hostPath: {path: DIR}}]
 	  containers:
 	  - name: box
@@ -246,32 +223,20 @@ func hooks(t *testing.T, n *namespace) {
 	    command: [sleep, inf]
 	    lifecycle: {preStop: {sleep: {seconds: 2}}}
 	`, "DIR", dir))
-	n.waitFor("condition=ready", "pod/hooked")
+	n.ready("hooked")
 	wantFile(t, dir+"/post", "started\n")
-	follow := n.c.Command(t.Context(), "-n", n.name, "get", "pod", "hooked", "--watch", "-o",
+	codes := n.follow("", "get", "pod", "hooked", "--watch", "-o",
 		`jsonpath={.status.containerStatuses[?(@.name=="web")].state.terminated.exitCode}{"\n"}`)
-	var codes strings.Builder
-	follow.Stdout = &codes
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
-	}
+	codes.until("\n") // it has none yet
 	start := time.Now()
 	n.kubectl("delete", "pod", "hooked", "--timeout", patience.String())
 	if took := time.Since(start); took < 2*time.Second {
 		t.Errorf("the pod was gone after %v, before the sleep of its hook", took)
 	}
 	wantFile(t, dir+"/pre", "stopping\n")
-	_ = follow.Process.Kill() // it would go on
-	_ = follow.Wait()
-	if !strings.Contains(codes.String(), "\n0\n") { // and not 143 of a signal
-		t.Errorf("the server that was told by HTTP to end ended with %q", codes.String())
-	}
+	codes.until("\n0\n") // and not 143 of a signal: it was told by HTTP to end
 
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: fails}
-	spec:
+	n.runPod("fails", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: box
@@ -283,18 +248,11 @@ func hooks(t *testing.T, n *namespace) {
 }
 
 func restarts(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: crashes}
-	spec:
+	n.runPod("crashes", `
 	  containers:
 	  - {name: crashes, image: "registry.test/exit-c:v1", args: ["17"]}
-	---
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: ends}
-	spec:
+	`)
+	n.runPod("ends", `
 	  restartPolicy: OnFailure
 	  containers:
 	  - {name: ends, image: "registry.test/hello-c:v1"}
@@ -353,29 +311,18 @@ func pullSecrets(t *testing.T, n *namespace) {
 		"--docker-username="+registryUser, "--docker-password="+registryPassword)
 	n.kubectl("create", "secret", "docker-registry", "wrong", "--docker-server="+privateHost,
 		"--docker-username="+registryUser, "--docker-password=guess")
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: without}
-	spec:
+	n.runPod("without", `
 	  restartPolicy: Never
 	  containers: [{name: hello, image: "private.test/hello-c:v1"}]
-	---
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: wrong}
-	spec:
+	`)
+	n.runPod("wrong", `
 	  restartPolicy: Never
 	  imagePullSecrets: [{name: wrong}]
 	  containers: [{name: hello, image: "private.test/hello-c:v1"}]
 	`)
 	n.event("Failed", "private.test/hello-c:v1", "authentication")
 	n.waitFor("jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff", "pod/without", "pod/wrong")
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: with}
-	spec:
+	n.runPod("with", `
 	  restartPolicy: Never
 	  imagePullSecrets: [{name: door}]
 	  containers: [{name: hello, image: "private.test/hello-c:v1"}]
@@ -418,60 +365,45 @@ func nativeImage(t *testing.T, n *namespace) {
 }
 
 func networks(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: host}
-	spec:
+	n.runPod("host", `
 	  hostNetwork: true
 	  terminationGracePeriodSeconds: 1
 	  containers: [{name: web, image: "registry.test/toolbox:v1", command: [httpd, -p, "18080", -t, host]}]
-	---
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: pair}
-	spec:
+	`)
+	n.runPod("pair", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: web, image: "registry.test/toolbox:v1", command: [httpd, -p, "8080", -t, pair], ports: [{containerPort: 8080, hostPort: 18081}]}
 	  - {name: box, image: "registry.test/toolbox:v1", command: [sleep, inf]}
 	`)
-	n.waitFor("condition=ready", "pod/host", "pod/pair")
+	n.ready("host", "pair")
 	host, pair := n.pod("host").Status, n.pod("pair").Status
 	if host.PodIP != host.HostIP || pair.PodIP == pair.HostIP {
 		t.Errorf("addresses: host network %s, own network %s, node %s", host.PodIP, pair.PodIP, host.HostIP)
 	}
-	wantPage(n, "http://"+host.HostIP+":18080/", "host\n")
-	wantPage(n, "http://"+host.HostIP+":18081/", "pair\n")
+	n.wantPage("http://"+host.HostIP+":18080/", "host\n")
+	n.wantPage("http://"+host.HostIP+":18081/", "pair\n")
 	if got := n.kubectl("exec", "pair", "-c", "box", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"); got != "pair\n" {
 		t.Errorf("the other container gets %q", got)
 	}
 }
 
 func sharedProcesses(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: shared}
-	spec:
+	n.runPod("shared", `
 	  shareProcessNamespace: true
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - {name: one, image: "registry.test/toolbox:v1", command: [sleep, "4242"]}
 	  - {name: two, image: "registry.test/toolbox:v1", command: [sleep, inf]}
 	`)
-	n.waitFor("condition=ready", "pod/shared")
+	n.ready("shared")
 	if got := n.kubectl("exec", "shared", "-c", "two", "--", "ps"); !strings.Contains(got, "sleep 4242") {
 		t.Errorf("the second container sees %q, want the process of the first", got)
 	}
 }
 
 func userNamespace(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", `
 	  hostUsers: false
 	  terminationGracePeriodSeconds: 1
 	  volumes: [{name: disk, emptyDir: {}}, {name: config, configMap: {name: kube-root-ca.crt}}]
@@ -481,7 +413,7 @@ func userNamespace(t *testing.T, n *namespace) {
 	    command: [sh, -c, "id -u; head -c 7 /config/ca.crt; echo; echo mine > /disk/file; cat /disk/file; sleep inf"]
 	    volumeMounts: [{name: disk, mountPath: /disk}, {name: config, mountPath: /config}]
 	`)
-	n.waitFor("condition=ready", "pod/box")
+	n.ready("box")
 	n.wantEventualLog("0\n-----BE\nmine\n", "box")
 	fields := strings.Fields(n.kubectl("exec", "box", "--", "cat", "/proc/self/uid_map"))
 	if len(fields) != 3 || fields[0] != "0" || fields[1] == "0" || fields[2] != "65536" {
@@ -490,11 +422,7 @@ func userNamespace(t *testing.T, n *namespace) {
 }
 
 func podNames(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", `
 	  restartPolicy: Never
 	  hostname: hut
 	  subdomain: village

@@ -18,23 +18,18 @@ var probes = []scenario{
 }
 
 func liveness(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: sick}
-	spec:
-	  terminationGracePeriodSeconds: 1
+	n.runPod("sick", `
 	  containers:
 	  - name: sick
 	    image: registry.test/toolbox:v1
 	    command: [sleep, inf]
 	    livenessProbe: {exec: {command: [test, "!", -e, /tmp/sick]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	`)
-	n.waitFor("condition=ready", "pod/sick")
+	n.ready("sick")
 	n.kubectl("exec", "sick", "--", "touch", "/tmp/sick")
 	n.waitRestarts("sick", 1)
 	n.event("Unhealthy", "Liveness probe failed")
-	n.waitFor("condition=ready", "pod/sick") // its writable layer is a new one
+	n.ready("sick") // its writable layer is a new one
 	last := container(n.pod("sick"), "sick").LastTerminationState.Terminated
 	if last == nil || last.ExitCode != 143 {
 		t.Errorf("its last end was %+v, want code 143 for SIGTERM", last)
@@ -79,17 +74,13 @@ func readiness(t *testing.T, n *namespace) {
 }
 
 func httpProbes(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: web}
-	spec:
+	n.runPod("web", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: web
 	    image: registry.test/toolbox:v1
 	    command: [sh, -c, "mkdir -p /www; echo ok > /www/live; sleep 2; httpd -f -p 8080 -h /www"]
-	    startupProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 60}
+	    startupProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 300}
 	    livenessProbe: {httpGet: {path: /live, port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	    readinessProbe: {httpGet: {path: /ready, port: 8080, httpHeaders: [{name: X-Probe, value: "1"}]}, periodSeconds: 1, timeoutSeconds: 30}
 	`)
@@ -101,23 +92,20 @@ func httpProbes(t *testing.T, n *namespace) {
 		return nil
 	})
 	n.kubectl("exec", "web", "--", "touch", "/www/ready")
-	n.waitFor("condition=ready", "pod/web")
+	n.ready("web")
 	n.kubectl("exec", "web", "--", "rm", "/www/live")
 	n.waitRestarts("web", 1)
 }
 
 func tcpProbe(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: web}
-	spec:
+	n.runPod("web", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: open
 	    image: registry.test/toolbox:v1
 	    command: [httpd, -p, "8080"]
-	    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, initialDelaySeconds: 1, failureThreshold: 3}
+	    startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 300}
+	    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	  - name: closed
 	    image: registry.test/toolbox:v1
 	    command: [sleep, inf]
@@ -136,11 +124,7 @@ func tcpProbe(t *testing.T, n *namespace) {
 }
 
 func grpcProbe(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: health}
-	spec:
+	n.runPod("health", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: good
@@ -165,11 +149,7 @@ func grpcProbe(t *testing.T, n *namespace) {
 }
 
 func slowProbe(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: slow}
-	spec:
+	n.runPod("slow", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: box

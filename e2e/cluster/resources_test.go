@@ -42,7 +42,7 @@ func limits(t *testing.T, n *namespace) {
 	  terminationGracePeriodSeconds: 1
 	  containers: [{name: box, image: "registry.test/toolbox:v1", command: [sleep, inf]}]
 	`)
-	n.waitFor("condition=ready", "pod/limited", "pod/guaranteed", "pod/best")
+	n.ready("limited", "guaranteed", "best")
 	for pod, want := range map[string]corev1.PodQOSClass{
 		"limited": corev1.PodQOSBurstable, "guaranteed": corev1.PodQOSGuaranteed, "best": corev1.PodQOSBestEffort,
 	} {
@@ -55,7 +55,7 @@ func limits(t *testing.T, n *namespace) {
 
 func resize(t *testing.T, n *namespace) {
 	n.apply(limitedYAML)
-	n.waitFor("condition=ready", "pod/limited")
+	n.ready("limited")
 	before := container(n.pod("limited"), "box")
 	n.kubectl("patch", "pod", "limited", "--subresource=resize", "-p",
 		`{"spec": {"containers": [{"name": "box", "resources": {"requests": {"memory": "48Mi", "cpu": "100m"}, "limits": {"memory": "128Mi", "cpu": "400m"}}}]}}`)

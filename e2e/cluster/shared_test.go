@@ -12,10 +12,10 @@ import (
 
 	toolbox "github.com/cri-wasmer/cri-wasmer/e2e/images"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/cluster"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
-	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 )
 
@@ -44,13 +44,8 @@ var (
 // sharedCloud starts the cluster for the first who asks.
 func sharedCloud(t testing.TB) *cloud {
 	t.Helper()
-	if !isolate.Inside() {
-		t.Skip("needs root: pods are namespaces, mounts and control groups")
-	}
-	for _, file := range []string{serverBinary(), serverBinary() + "-worker"} {
-		if _, err := os.Stat(file); err != nil {
-			t.Skipf("needs %s: make build", filepath.Base(file))
-		}
+	if why := built.Missing(); why != "" {
+		t.Skip(why)
 	}
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
@@ -99,9 +94,10 @@ func startCloud(ctx context.Context) (*cloud, error) {
 		return nil, err
 	}
 	c.Cluster, err = cluster.Start(ctx, cluster.Options{
-		Binaries: binaries(),
+		Binaries: built.Kubernetes(),
 		Dir:      dir,
 		MaxPods:  600,
+		Metrics:  *all,
 		Kubelet: map[string]any{
 			"evictionHard": map[string]string{
 				"imagefs.available": "10%", "memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
@@ -109,7 +105,7 @@ func startCloud(ctx context.Context) (*cloud, error) {
 			"imageMinimumGCAge":                "1s",
 		},
 		Server: daemon.Options{
-			Binary: serverBinary(),
+			Binary: built.Server(),
 			Root:   root,
 			Hosts: map[string]string{
 				publicHost:  daemon.Server(c.public.URL()),
@@ -140,7 +136,7 @@ func mountImageFS(dir string) error {
 // pushImages makes registry.test/NAME:v1 for every guest, registry.test/toolbox:v1
 // with the programs of a system, and a few for single scenarios.
 func (c *cloud) pushImages(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(guestDir(), "*-*.wasm"))
+	files, err := filepath.Glob(filepath.Join(built.Guests(), "*-*.wasm"))
 	if err != nil {
 		return err
 	}
@@ -172,7 +168,7 @@ func (c *cloud) pushImages(ctx context.Context) error {
 
 // programImage makes the image of a guest.
 func programImage(guest string) (images.Artifact, error) {
-	module, err := os.ReadFile(filepath.Join(guestDir(), guest+".wasm"))
+	module, err := os.ReadFile(built.Guest(guest))
 	if err != nil {
 		return images.Artifact{}, err
 	}
@@ -180,7 +176,7 @@ func programImage(guest string) (images.Artifact, error) {
 }
 
 func (c *cloud) pushToolbox(ctx context.Context) error {
-	module, err := toolbox.ReadModule(ctx, toolboxModule())
+	module, err := toolbox.ReadModule(ctx, built.Guest("toolbox"))
 	if err != nil {
 		return fmt.Errorf("read the toolbox: %w", err)
 	}

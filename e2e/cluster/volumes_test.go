@@ -61,7 +61,7 @@ func projected(t *testing.T, n *namespace) {
 	    - {name: secret, mountPath: /secret, readOnly: true}
 	    - {name: all, mountPath: /all}
 	`)
-	n.waitFor("condition=ready", "pod/reader")
+	n.ready("reader")
 	for file, want := range map[string]string{
 		"/config/colour":   "blue",
 		"/secret/password": "sesame",
@@ -81,19 +81,16 @@ func projected(t *testing.T, n *namespace) {
 	}
 	n.kubectl("patch", "configmap", "config", "-p", `{"data": {"colour": "red"}}`)
 	n.eventually("the new colour", func() error {
-		if got := n.kubectl("exec", "reader", "--", "cat", "/config/colour"); got != "red" {
-			return fmt.Errorf("the colour is %q", got)
+		got, err := n.try("exec", "reader", "--", "cat", "/config/colour")
+		if err == nil && got != "red" {
+			err = fmt.Errorf("the colour is %q", got)
 		}
-		return nil
+		return err
 	})
 }
 
 func emptyDir(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: shared}
-	spec:
+	n.runPod("shared", `
 	  terminationGracePeriodSeconds: 1
 	  volumes:
 	  - {name: disk, emptyDir: {}}
@@ -108,7 +105,7 @@ func emptyDir(t *testing.T, n *namespace) {
 	    command: [sleep, inf]
 	    volumeMounts: [{name: disk, mountPath: /in}, {name: memory, mountPath: /cache, readOnly: true}]
 	`)
-	n.waitFor("condition=ready", "pod/shared")
+	n.ready("shared")
 	n.eventually("both files", func() error {
 		got, err := n.try("exec", "shared", "-c", "reader", "--", "cat", "/in/file", "/cache/file")
 		if err == nil && got != "words\nquick\n" {
@@ -125,11 +122,7 @@ func emptyDir(t *testing.T, n *namespace) {
 }
 
 func storageLimits(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: volume}
-	spec:
+	n.runPod("volume", `
 	  terminationGracePeriodSeconds: 1
 	  volumes: [{name: disk, emptyDir: {sizeLimit: 4Mi}}]
 	  containers:
@@ -137,11 +130,8 @@ func storageLimits(t *testing.T, n *namespace) {
 	    image: registry.test/toolbox:v1
 	    command: [sh, -c, "dd if=/dev/zero of=/disk/big bs=1M count=16; sleep inf"]
 	    volumeMounts: [{name: disk, mountPath: /disk}]
-	---
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: layer}
-	spec:
+	`)
+	n.runPod("layer", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
 	  - name: box
@@ -166,11 +156,7 @@ func hostPath(t *testing.T, n *namespace) {
 	if err := os.WriteFile(filepath.Join(dir, "greeting"), []byte("from the node\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n.apply(strings.ReplaceAll(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", strings.ReplaceAll(`
 	  restartPolicy: Never
 	  volumes:
 	  - {name: dir, hostPath: {path: DIR, type: Directory}}
@@ -195,47 +181,55 @@ func hostPath(t *testing.T, n *namespace) {
 	}
 }
 
-func claim(t *testing.T, n *namespace) {
-	n.apply(strings.NewReplacer("NS", n.name, "DIR", t.TempDir(), "NODE", n.c.NodeName()).Replace(`
+// localClass makes a class of volumes that lie in so many directories of the node,
+// and gives its name. Neither is in the namespace.
+func (n *namespace) localClass(t *testing.T, volumes int) string {
+	t.Helper()
+	class := "local-" + n.name
+	n.apply(strings.ReplaceAll(`
 	apiVersion: storage.k8s.io/v1
 	kind: StorageClass
-	metadata: {name: local-NS}
+	metadata: {name: CLASS}
 	provisioner: kubernetes.io/no-provisioner
 	volumeBindingMode: WaitForFirstConsumer
-	---
+	`, "CLASS", class))
+	objects := []string{"storageclass/" + class}
+	for i := range volumes {
+		volume := fmt.Sprintf("%s-%d", class, i)
+		n.apply(strings.NewReplacer("CLASS", class, "VOLUME", volume, "DIR", t.TempDir(), "NODE", n.c.NodeName()).Replace(`
 	apiVersion: v1
 	kind: PersistentVolume
-	metadata: {name: disk-NS}
+	metadata: {name: VOLUME}
 	spec:
 	  capacity: {storage: 1Gi}
 	  accessModes: [ReadWriteOnce]
-	  storageClassName: local-NS
+	  storageClassName: CLASS
 	  local: {path: DIR}
-	  nodeAffinity:
-	    required:
-	      nodeSelectorTerms:
-	      - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [NODE]}]
-	---
+	  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [NODE]}]}]}}
+	`))
+		objects = append(objects, "persistentvolume/"+volume)
+	}
+	t.Cleanup(func() { n.cleanup(objects...) })
+	return class
+}
+
+func claim(t *testing.T, n *namespace) {
+	n.apply(strings.ReplaceAll(`
 	apiVersion: v1
 	kind: PersistentVolumeClaim
 	metadata: {name: data}
 	spec:
 	  accessModes: [ReadWriteOnce]
-	  storageClassName: local-NS
+	  storageClassName: CLASS
 	  resources: {requests: {storage: 1Gi}}
-	`))
-	t.Cleanup(func() { n.cleanup("persistentvolume/disk-"+n.name, "storageclass/local-"+n.name) })
+	`, "CLASS", n.localClass(t, 1)))
 	run := func(name, script string) string {
-		n.apply(strings.NewReplacer("NAME", name, "SCRIPT", script).Replace(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: NAME}
-	spec:
+		n.runPod(name, `
 	  restartPolicy: Never
 	  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 	  containers:
-	  - {name: box, image: "registry.test/toolbox:v1", command: [sh, -c, "SCRIPT"], volumeMounts: [{name: data, mountPath: /data}]}
-	`))
+	  - {name: box, image: "registry.test/toolbox:v1", command: [sh, -c, "`+script+`"], volumeMounts: [{name: data, mountPath: /data}]}
+	`)
 		n.waitPhase(name, "Succeeded")
 		log := n.kubectl("logs", name)
 		n.kubectl("delete", "pod", name)
@@ -277,11 +271,7 @@ func subPath(t *testing.T, n *namespace) {
 }
 
 func imageVolume(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", `
 	  restartPolicy: Never
 	  volumes: [{name: other, image: {reference: "registry.test/hello-rust:v1", pullPolicy: IfNotPresent}}]
 	  containers:
@@ -298,11 +288,7 @@ func imageVolume(t *testing.T, n *namespace) {
 }
 
 func fsGroup(t *testing.T, n *namespace) {
-	n.apply(`
-	apiVersion: v1
-	kind: Pod
-	metadata: {name: box}
-	spec:
+	n.runPod("box", `
 	  terminationGracePeriodSeconds: 1
 	  securityContext: {runAsUser: 1000, runAsGroup: 1000, fsGroup: 4242, supplementalGroups: [77], runAsNonRoot: true}
 	  volumes: [{name: disk, emptyDir: {}}]
@@ -313,7 +299,7 @@ func fsGroup(t *testing.T, n *namespace) {
 	    volumeMounts: [{name: disk, mountPath: /disk}]
 	    securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 	`)
-	n.waitFor("condition=ready", "pod/box")
+	n.ready("box")
 	volume := filepath.Join(n.c.PodDir(string(n.pod("box").UID)), "volumes", "kubernetes.io~empty-dir", "disk")
 	n.eventually("a file of the pod's user and group", func() error { // WASI shows no owners
 		var st unix.Stat_t

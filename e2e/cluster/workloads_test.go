@@ -16,6 +16,7 @@ var workloads = []scenario{
 	{name: "StatefulSet: stable names in order, each with a volume of its own", run: statefulSet},
 	{name: "DaemonSet: one pod on the node, rolled", run: daemonSet},
 	{name: "Service: HTTP guests are reached by the addresses of its endpoints, from pod and node", run: service},
+	{name: "HorizontalPodAutoscaler: a Deployment that is busy gets another pod", run: autoscaler},
 }
 
 const deploymentYAML = `
@@ -38,7 +39,7 @@ const deploymentYAML = `
 `
 
 func deployment(t *testing.T, n *namespace) {
-	rolled := func() { n.kubectl("rollout", "status", "deployment/web", "--timeout", patience.String()) }
+	rolled := func() { n.rolled("deployment/web") }
 	image := func(want string) {
 		t.Helper()
 		n.eventually("pods of the new image alone", func() error {
@@ -200,31 +201,9 @@ func statefulSet(t *testing.T, n *namespace) {
 	        volumeMounts: [{name: data, mountPath: /data}]
 	  volumeClaimTemplates:
 	  - metadata: {name: data}
-	    spec: {accessModes: [ReadWriteOnce], storageClassName: sts-NS, resources: {requests: {storage: 1Gi}}}
-	---
-	apiVersion: storage.k8s.io/v1
-	kind: StorageClass
-	metadata: {name: sts-NS}
-	provisioner: kubernetes.io/no-provisioner
-	volumeBindingMode: WaitForFirstConsumer
-	`, "NS", n.name))
-	for _, disk := range []string{"a", "b"} {
-		n.apply(strings.NewReplacer("NS", n.name, "DISK", disk, "DIR", t.TempDir(), "NODE", n.c.NodeName()).Replace(`
-	apiVersion: v1
-	kind: PersistentVolume
-	metadata: {name: NS-DISK}
-	spec:
-	  capacity: {storage: 1Gi}
-	  accessModes: [ReadWriteOnce]
-	  storageClassName: sts-NS
-	  local: {path: DIR}
-	  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [NODE]}]}]}}
-	`))
-	}
-	t.Cleanup(func() {
-		n.cleanup("persistentvolume/"+n.name+"-a", "persistentvolume/"+n.name+"-b", "storageclass/sts-"+n.name)
-	})
-	n.kubectl("rollout", "status", "statefulset/db", "--timeout", patience.String())
+	    spec: {accessModes: [ReadWriteOnce], storageClassName: CLASS, resources: {requests: {storage: 1Gi}}}
+	`, "CLASS", n.localClass(t, 2)))
+	n.rolled("statefulset/db")
 	n.kubectl("delete", "pod", "db-1")
 	n.eventually("the second pod again, on its own volume", func() error {
 		got, err := n.try("exec", "db-1", "--", "cat", "/data/starts")
@@ -249,9 +228,9 @@ func daemonSet(t *testing.T, n *namespace) {
 	      hostNetwork: true
 	      containers: [{name: agent, image: "registry.test/toolbox:v1", command: [sleep, inf]}]
 	`)
-	n.kubectl("rollout", "status", "daemonset/agent", "--timeout", patience.String())
+	n.rolled("daemonset/agent")
 	n.kubectl("set", "image", "daemonset/agent", "agent=registry.test/toolbox:v2")
-	n.kubectl("rollout", "status", "daemonset/agent", "--timeout", patience.String())
+	n.rolled("daemonset/agent")
 	n.eventually("one pod with the new image", func() error {
 		pods := n.pods("app=agent")
 		if len(pods) != 1 || pods[0].Spec.Containers[0].Image != "registry.test/toolbox:v2" {
@@ -276,8 +255,8 @@ func service(t *testing.T, n *namespace) {
 	  terminationGracePeriodSeconds: 1
 	  containers: [{name: box, image: "registry.test/toolbox:v1", command: [sleep, inf]}]
 	`)
-	n.kubectl("rollout", "status", "deployment/web", "--timeout", patience.String())
-	n.waitFor("condition=ready", "pod/client")
+	n.rolled("deployment/web")
+	n.ready("client")
 	var addresses []string
 	n.eventually("three endpoints", func() error {
 		addresses = strings.Fields(n.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=web",
@@ -289,7 +268,7 @@ func service(t *testing.T, n *namespace) {
 	})
 	for _, address := range addresses {
 		url := "http://" + address + ":8080/"
-		wantPage(n, url, "hello from v1\n")
+		n.wantPage(url, "hello from v1\n")
 		if got := n.kubectl("exec", "client", "--", "wget", "-q", "-O", "-", url); got != "hello from v1\n" {
 			t.Errorf("a pod gets %q from %s", got, url)
 		}

@@ -3,19 +3,20 @@ package kubelet
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubebin"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/program"
 )
 
 const (
@@ -63,7 +64,7 @@ func startKubelet(t *testing.T, socket string, gates ...string) *kubelet {
 		dir:    dir,
 		pods:   filepath.Join(root, "pods"),
 		gates:  map[string]bool{},
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 30 * time.Second},
+		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 2 * time.Minute},
 	}
 	for _, gate := range gates {
 		k.gates[gate] = true
@@ -90,36 +91,24 @@ func (k *kubelet) config(socket string) map[string]any {
 
 func (k *kubelet) start(t *testing.T, root string) {
 	t.Helper()
-	logPath := filepath.Join(k.dir, "kubelet.log")
-	log, err := os.Create(logPath)
-	must(t, err)
-	defer log.Close()
-	cmd := exec.Command(kubeletBinary(),
+	p, err := program.Start(k.dir, filepath.Join(built.Kubernetes(), kubebin.Kubelet),
 		"--config", filepath.Join(k.dir, "config.json"),
 		"--root-dir", root,
 		"--cert-dir", filepath.Join(k.dir, "pki"),
 		"--hostname-override", nodeName,
 		"--node-ip", kubenode.IP)
-	cmd.Stdout, cmd.Stderr = log, log
-	must(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of the kubelet's log:\n%s", tail(logPath, 40))
+			t.Logf("the end of the kubelet's log:\n%s", p.Tail(40))
 		}
-		stopProcess(t, cmd.Process, ended)
-		if err := isolate.RemoveTree(k.dir); err != nil { // it mounts its root on itself
+		// It mounts its root on itself.
+		if err := errors.Join(p.Stop(), isolate.RemoveTree(k.dir)); err != nil {
 			t.Error(err)
 		}
 	})
 	eventually(t, "a healthy kubelet", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("the kubelet ended: %v\n%s", err, tail(logPath, 20))
-		default:
-		}
+		must(t, p.Alive())
 		r, err := k.client.Get(apiURL + "/healthz")
 		if err != nil {
 			return false
@@ -127,27 +116,6 @@ func (k *kubelet) start(t *testing.T, root string) {
 		_ = r.Body.Close()
 		return r.StatusCode == http.StatusOK
 	})
-}
-
-func stopProcess(t *testing.T, p *os.Process, ended <-chan error) {
-	t.Helper()
-	_ = p.Signal(syscall.SIGTERM) // it may have ended
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		t.Errorf("the kubelet did not end on SIGTERM")
-		_ = p.Kill()
-		<-ended
-	}
-}
-
-func tail(path string, lines int) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 func (k *kubelet) podName(name string) string { return name + "-" + nodeName }

@@ -3,7 +3,6 @@ package kubelet
 import (
 	"encoding/json"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 )
@@ -46,16 +45,15 @@ func TestKubeletMeasuresAndListensByTheRuntime(t *testing.T) {
 	k.writeManifest(t, data)
 	k.waitRunning(t, "measured")
 	eventually(t, "statistics of the pod", func() bool { return k.measured(t) })
-	metrics := k.get(t, "/metrics/cadvisor")
 	for _, series := range []string{
 		`container_memory_working_set_bytes\{container="top",id="/[^"]+",image="[^"]+",name="[0-9a-f]{64}",namespace="default",pod="measured-wasm-node"\} [1-9]`,
 		`container_cpu_usage_seconds_total\{container="top",cpu="total",`,
 		`container_spec_memory_limit_bytes\{container="top",[^}]*\} 6.7108864e\+07`,
 		`container_network_receive_bytes_total\{container="",[^}]*interface="eth0",[^}]*pod="measured-wasm-node"\} [1-9]`,
 	} {
-		if !regexp.MustCompile("(?m)^" + series).MatchString(metrics) {
-			t.Errorf("no %s among the kubelet's metrics:\n%s", series, strings.Join(regexp.MustCompile(`(?m)^.*measured-wasm-node.*$`).FindAllString(metrics, 20), "\n"))
-		}
+		eventually(t, "the series "+series+" among the kubelet's metrics", func() bool {
+			return regexp.MustCompile("(?m)^" + series).MatchString(k.get(t, "/metrics/cadvisor"))
+		})
 	}
 	// Each end of the brief container is an event, by which the kubelet looks.
 	eventually(t, "events that the kubelet has counted", func() bool {

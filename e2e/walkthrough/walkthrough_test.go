@@ -19,7 +19,7 @@ const (
 
 	// startTimeout leaves time to build Kubernetes.
 	startTimeout = 20 * time.Minute
-	stopTimeout  = 2 * time.Minute
+	stopTimeout  = 5 * time.Minute
 )
 
 func TestWalkthrough(t *testing.T) {

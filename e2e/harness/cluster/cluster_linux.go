@@ -6,6 +6,9 @@
 //	              ↑   ↑   └──────> kubelet ──> cri-wasmer ──> pods
 //	      scheduler   controller-manager
 //
+// With Options.Metrics there is metrics-server as well, between the API server
+// and the kubelet.
+//
 // It must run in the namespaces of package isolate: ports and addresses are
 // fixed, and the node is the network namespace. There is no kube-proxy and no
 // DNS, which are native programs: a service's own address leads nowhere, those
@@ -27,6 +30,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubebin"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/program"
 )
 
 // Options say what cluster to start. Binaries, Dir and Server.Binary are needed.
@@ -39,6 +43,8 @@ type Options struct {
 	Kubelet      map[string]any // replaces fields of the kubelet's configuration
 	Profile      string         // of cri-wasmer kubelet-flags, whose flags the kubelet gets; "" for none
 	KubeletFlags []string       // further ones, such as --node-labels
+	Metrics      bool           // metrics-server, for kubectl top and autoscalers
+	NoKubelet    bool           // the caller brings the node's kubelet
 }
 
 // Cluster is a running cluster. Kubectl and what asks the API are safe for
@@ -48,12 +54,14 @@ type Cluster struct {
 
 	options   Options
 	pki       *pki
+	proxyPKI  *pki
 	client    *rest.RESTClient
-	processes map[string]*process // by the name of the program
+	processes map[string]*program.Program // by name
 }
 
-// Start starts a cluster and waits until its node is ready. On an error nothing
-// is left but the logs in Dir, of which the error shows the end.
+// Start starts a cluster and waits until its node is ready, if it is to have one.
+// On an error nothing is left but the logs in Dir, of which the error shows the
+// end.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if !isolate.Inside() {
 		return nil, errors.New("start cluster: it must run in the namespaces of package isolate, which needs root")
@@ -66,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	o.Server.Dir = filepath.Join(o.Dir, "server")
 	o.Server.CgroupParent = "/" + isolate.Group() + "/default"
-	c := &Cluster{options: o, processes: map[string]*process{}}
+	c := &Cluster{options: o, processes: map[string]*program.Program{}}
 	if err := c.bringUp(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start cluster: %w", err), c.stopAll())
 	}
@@ -94,23 +102,31 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if err := c.startControlPlane(ctx); err != nil {
 		return err
 	}
+	if c.options.Metrics {
+		if err := c.startMetrics(ctx); err != nil {
+			return err
+		}
+	}
+	if c.options.NoKubelet {
+		return nil
+	}
 	return c.StartKubelet(ctx)
 }
 
 // start starts one of the programs of Kubernetes.
-func (c *Cluster) start(program string, args ...string) error {
-	p, err := startProcess(c.options.Dir, filepath.Join(c.options.Binaries, program), args...)
+func (c *Cluster) start(name string, args ...string) error {
+	p, err := program.Start(c.options.Dir, filepath.Join(c.options.Binaries, name), args...)
 	if err != nil {
 		return err
 	}
-	c.processes[program] = p
+	c.processes[name] = p
 	return nil
 }
 
-func (c *Cluster) stop(program string) error {
-	p := c.processes[program]
-	delete(c.processes, program)
-	return p.stop()
+func (c *Cluster) stop(name string) error {
+	p := c.processes[name]
+	delete(c.processes, name)
+	return p.Stop()
 }
 
 // Close ends the cluster with all its pods and removes its directory.
@@ -123,14 +139,14 @@ func (c *Cluster) Close() error {
 // start again, and before the API server, which it would miss.
 func (c *Cluster) stopAll() error {
 	var errs []error
-	for _, program := range []string{kubebin.Kubelet, kubebin.Scheduler, kubebin.ControllerManager} {
-		errs = append(errs, c.stop(program))
+	for _, name := range []string{kubebin.Kubelet, kubebin.Scheduler, kubebin.ControllerManager, kubebin.MetricsServer} {
+		errs = append(errs, c.stop(name))
 	}
 	if c.Server != nil {
 		errs = append(errs, c.Server.RemoveAllPods(context.Background()), c.Server.Close())
 	}
-	for _, program := range []string{kubebin.APIServer, kubebin.Etcd} {
-		errs = append(errs, c.stop(program))
+	for _, name := range []string{kubebin.APIServer, kubebin.Etcd} {
+		errs = append(errs, c.stop(name))
 	}
 	return errors.Join(errs...)
 }
@@ -153,18 +169,9 @@ func (c *Cluster) WriteKubeconfig(file, server string) error {
 func (c *Cluster) PIDs() map[string]int {
 	pids := map[string]int{}
 	for name, p := range c.processes {
-		pids[name] = p.pid()
+		pids[name] = p.PID()
 	}
 	return pids
-}
-
-// Tail is the end of the log of a program.
-func (c *Cluster) Tail(program string, lines int) string {
-	p := c.processes[program]
-	if p == nil {
-		return program + " does not run"
-	}
-	return p.tail(lines)
 }
 
 // Command is kubectl, to be started by the caller.

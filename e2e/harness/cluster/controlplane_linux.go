@@ -28,11 +28,14 @@ const (
 
 	// admin is the user of kubectl and of this package.
 	admin = "admin"
+
+	// proxyClient is the API server as the servers behind it see it.
+	proxyClient = "front-proxy-client"
 )
 
 // startTimeout is how long a program may take until it answers: a busy machine
 // of two cores starts six of them at once.
-const startTimeout = 2 * time.Minute
+const startTimeout = 5 * time.Minute
 
 func (c *Cluster) makePKI() error {
 	p, err := newPKI(filepath.Join(c.options.Dir, "pki"))
@@ -50,6 +53,7 @@ func (c *Cluster) makePKI() error {
 		{name: "scheduler", user: "system:kube-scheduler"},
 		{name: "controller-manager", user: "system:kube-controller-manager"},
 		{name: "kubelet", user: "system:node:" + node, groups: []string{"system:nodes"}, hosts: []string{kubenode.IP, node}},
+		{name: metricsUser, user: metricsUser, hosts: []string{metricsHost}},
 	} {
 		if err := p.issue(s); err != nil {
 			return err
@@ -58,12 +62,24 @@ func (c *Cluster) makePKI() error {
 	if err := p.serviceAccountKey(); err != nil {
 		return err
 	}
-	for _, name := range []string{admin, "scheduler", "controller-manager", "kubelet"} {
+	for _, name := range []string{admin, "scheduler", "controller-manager", "kubelet", metricsUser} {
 		if err := p.writeKubeconfig(c.kubeconfigOf(name), c.URL(), name); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.makeProxyPKI()
+}
+
+// makeProxyPKI makes an authority of its own, by which the API server is known
+// to the servers behind it, metrics-server here: whom it vouches for may name any
+// user.
+func (c *Cluster) makeProxyPKI() error {
+	p, err := newPKI(filepath.Join(c.options.Dir, "proxy-pki"))
+	if err != nil {
+		return err
+	}
+	c.proxyPKI = p
+	return p.issue(subject{name: proxyClient, user: proxyClient})
 }
 
 func (c *Cluster) kubeconfigOf(name string) string {
@@ -122,6 +138,16 @@ func (c *Cluster) apiserverFlags() []string {
 		"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
 		"--service-account-key-file=" + filepath.Join(c.pki.dir, "sa.pub"),
 		"--service-account-signing-key-file=" + c.pki.keyFile("sa"),
+		// Servers behind this one are reached by the endpoints of their services:
+		// no kube-proxy makes the services' own addresses work.
+		"--enable-aggregator-routing",
+		"--proxy-client-cert-file=" + c.proxyPKI.crt(proxyClient),
+		"--proxy-client-key-file=" + c.proxyPKI.keyFile(proxyClient),
+		"--requestheader-client-ca-file=" + c.proxyPKI.crt("ca"),
+		"--requestheader-allowed-names=" + proxyClient,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 	}
 }
 
@@ -136,6 +162,8 @@ func (c *Cluster) controllerManagerFlags() []string {
 		"--cluster-signing-cert-file=" + c.pki.crt("ca"),
 		"--cluster-signing-key-file=" + c.pki.keyFile("ca"),
 		"--flex-volume-plugin-dir=" + filepath.Join(c.options.Dir, "flex"),
+		"--horizontal-pod-autoscaler-sync-period=5s",
+		"--controllers=*,bootstrapsigner,tokencleaner", // for kubeadm join, as kubeadm starts it
 		"--kube-api-qps=500", "--kube-api-burst=1000",
 	}
 }
@@ -201,7 +229,7 @@ func (c *Cluster) wait(ctx context.Context, what string, ready func(context.Cont
 			return nil
 		}
 		for _, p := range c.processes {
-			if dead := p.alive(); dead != nil {
+			if dead := p.Alive(); dead != nil {
 				return fmt.Errorf("wait for %s: %w", what, dead)
 			}
 		}

@@ -27,7 +27,7 @@ import (
 
 // startTimeout is how long a server may take until it answers; recovery of many
 // pods on a busy machine included.
-const startTimeout = 30 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Options say how a server is started. Only Binary and Dir are needed.
 type Options struct {

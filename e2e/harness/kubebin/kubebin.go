@@ -1,5 +1,5 @@
-// Package kubebin builds the programs of Kubernetes, and etcd, from the module
-// proxy, for tests with a real kubelet and a real control plane.
+// Package kubebin builds the programs of Kubernetes, etcd and metrics-server from
+// the module proxy, for tests with a real kubelet and a real control plane.
 //
 // Their versions stand in module/go.mod, a module of its own. The first build
 // takes some minutes, which is why it tells how far it is; later ones come from
@@ -32,15 +32,20 @@ const (
 	ControllerManager = "kube-controller-manager"
 	Kubectl           = "kubectl"
 	Etcd              = "etcd"
+	MetricsServer     = "metrics-server"
+	Kubeadm           = "kubeadm"
 )
 
-// All is what a cluster needs.
+// All are the programs that a cluster is made of.
 func All() []string {
-	return []string{Kubelet, APIServer, Scheduler, ControllerManager, Etcd, Kubectl}
+	return []string{Kubelet, APIServer, Scheduler, ControllerManager, Etcd, Kubectl, MetricsServer}
 }
 
 // packages are the programs that are not k8s.io/kubernetes/cmd/NAME.
-var packages = map[string]string{Etcd: "go.etcd.io/etcd/server/v3"}
+var packages = map[string]string{
+	Etcd:          "go.etcd.io/etcd/server/v3",
+	MetricsServer: "sigs.k8s.io/metrics-server/cmd/metrics-server",
+}
 
 // flags must be the same for all programs, so that they share the build cache.
 func flags() []string {

@@ -1,7 +1,8 @@
 // Package kubenode makes the namespaces of package isolate fit for a kubelet,
 // and keeps what a kubelet changes of the machine apart or puts it back.
 //
-//	SaveSysctls   outside of the namespaces: the sysctls that a kubelet sets
+//	Run           outside: runs a test in the namespaces, and puts back the sysctls that
+//	              a kubelet sets
 //	Prepare       inside, once: an address that is not loopback, empty directories in
 //	              the places in which a kubelet writes, a control group as its root
 //	Config        a KubeletConfiguration for such a node
@@ -141,6 +142,30 @@ func SaveSysctls() (restore func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// Run is isolate.Run for tests with a kubelet. It calls prepare before, outside of
+// the namespaces, where there is a network to fetch modules by, and puts back what
+// a kubelet changes of the machine.
+func Run(run func() int, prepare func() error) int {
+	if !isolate.Outside() {
+		return isolate.Run(run)
+	}
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	restore, err := SaveSysctls()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := isolate.Run(run)
+	if err := restore(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // Config is a KubeletConfiguration for a node whose runtime listens on socket;

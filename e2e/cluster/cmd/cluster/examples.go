@@ -54,6 +54,7 @@ The cluster is ready: node %s. In another terminal:
   kubectl get nodes -o wide
   kubectl run hello --image=webassembly.azurecr.io/hello-wasm:v1 --restart=Never
   kubectl logs hello
+  kubectl top pods -A
 
 What is pushed to $REGISTRY can be run. There is no kube-proxy and no DNS: services
 have endpoints, but no address that works. To reach pods by their addresses, or the

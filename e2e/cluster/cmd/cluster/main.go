@@ -180,6 +180,7 @@ func clusterOptions(o options, dir string, registry *images.Registry) cluster.Op
 		Dir:          filepath.Join(dir, "c"),
 		NodeName:     o.node,
 		Profile:      o.profile,
+		Metrics:      true,
 		KubeletFlags: strings.Fields(o.flags),
 		Server: daemon.Options{
 			Binary: o.server,

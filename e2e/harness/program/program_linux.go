@@ -1,4 +1,6 @@
-package cluster
+// Package program runs a program of a test in the background: with its output in
+// a file, and an end that is waited for.
+package program
 
 import (
 	"errors"
@@ -12,21 +14,21 @@ import (
 )
 
 // stopTimeout is how long a program may take to end on SIGTERM.
-const stopTimeout = 20 * time.Second
+const stopTimeout = time.Minute
 
-// process is a program of the cluster that writes its own log file. Its methods
-// are for one goroutine, ended is for many.
-type process struct {
+// Program is a program that runs, or has ended. Stop is for one goroutine, the
+// other methods are for many.
+type Program struct {
 	name  string
 	log   string
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended
 }
 
-// startProcess starts a program; its log is NAME.log in dir, to which a program
-// that is started again appends.
-func startProcess(dir, binary string, args ...string) (*process, error) {
-	p := &process{name: filepath.Base(binary), ended: make(chan struct{})}
+// Start starts a program; its log is NAME.log in dir, to which a program that is
+// started again appends.
+func Start(dir, binary string, args ...string) (*Program, error) {
+	p := &Program{name: filepath.Base(binary), ended: make(chan struct{})}
 	p.log = filepath.Join(dir, p.name+".log")
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -36,7 +38,7 @@ func startProcess(dir, binary string, args ...string) (*process, error) {
 	p.cmd = exec.Command(binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	// A group of its own: Ctrl-C in a terminal is for the caller, who then ends
-	// the cluster in order.
+	// its programs in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
@@ -48,22 +50,22 @@ func startProcess(dir, binary string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// pid is the process of the program.
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// PID is the process of the program.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
 
-// alive gives an error with the end of the log when the program has ended.
-func (p *process) alive() error {
+// Alive gives an error with the end of the log when the program has ended.
+func (p *Program) Alive() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s ended: %v; the end of its log:\n%s", p.name, p.cmd.ProcessState, p.tail(20))
+		return fmt.Errorf("%s ended: %v; the end of its log:\n%s", p.name, p.cmd.ProcessState, p.Tail(20))
 	default:
 		return nil
 	}
 }
 
-// stop ends the program with SIGTERM, or else with SIGKILL. It may have ended
-// already, or never been started.
-func (p *process) stop() error {
+// Stop ends the program with SIGTERM, or else with SIGKILL, which is an error. It
+// may have ended already, or never been started.
+func (p *Program) Stop() error {
 	if p == nil {
 		return nil
 	}
@@ -79,8 +81,7 @@ func (p *process) stop() error {
 	return errors.Join(err, p.kill())
 }
 
-// kill ends the program with SIGKILL.
-func (p *process) kill() error {
+func (p *Program) kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
@@ -88,7 +89,8 @@ func (p *process) kill() error {
 	return nil
 }
 
-func (p *process) tail(lines int) string {
+// Tail is the end of the log.
+func (p *Program) Tail(lines int) string {
 	data, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
