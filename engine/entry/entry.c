@@ -10,12 +10,14 @@
 #define _GNU_SOURCE
 #include "entry.h"
 #include "plan.h"
+#include "share.h"
 #include "steps.h"
 #include "../wasmer/shim.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,9 +297,12 @@ __attribute__((constructor)) static void entry(int argc, char **argv, char **env
 	if (init)
 		serve_as_init();
 	limit_stack();
+	mallopt(M_ARENA_MAX, 1); /* Go's threads allocate next to nothing here */
 	load_code();
-	if (zygote)
+	if (zygote) {
+		share_memory();
 		serve_as_zygote();
+	}
 	receive_plan();
 	enter();
 }
