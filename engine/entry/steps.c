@@ -174,10 +174,15 @@ static int set_title(const struct entry *e, const struct step *s)
 
 void entry_close_rest(const struct entry *e)
 {
-	for (int fd = 0; fd < 64; fd++)
+	unsigned from = 0;
+	for (unsigned fd = 0; fd < 64; fd++) {
 		if (!(e->kept >> fd & 1))
-			close(fd);
-	syscall(SYS_close_range, 64u, ~0u, 0u);
+			continue;
+		if (from < fd)
+			syscall(SYS_close_range, from, fd - 1, 0u);
+		from = fd + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0u);
 }
 
 int step_run(struct entry *e, const struct step *s)

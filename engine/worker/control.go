@@ -13,8 +13,8 @@ import (
 // serveControl answers the daemon on the socket that it left, if it left one.
 // An idle worker spends nothing on it: the one goroutine waits in accept.
 func (w *worker) serveControl() error {
-	if _, err := unix.FcntlInt(workerv1.FDControl, unix.F_GETFD, 0); err != nil {
-		return nil // an exec
+	if !isListener(workerv1.FDControl) {
+		return nil // an exec, in which the number may be that of something else
 	}
 	if err := unix.SetNonblock(workerv1.FDControl, true); err != nil {
 		return os.NewSyscallError("fcntl", err)
@@ -43,6 +43,11 @@ func (w *worker) serveControl() error {
 		}
 	}()
 	return nil
+}
+
+func isListener(fd int) bool {
+	listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && listens == 1
 }
 
 // answer serves the one request of a connection, which then ends unless it has

@@ -82,8 +82,10 @@ func (w *worker) bind() error {
 		h := w.host.wasi
 		wasmer.Bind(i, func(mem []byte, args []uint64) (uint64, bool) {
 			errno := call(h, mem, args)
-			_, exited := h.Exited()
-			return uint64(errno), exited
+			if _, exited := h.Exited(); exited {
+				w.end(nil) // here: unwinding the guest takes the engine longer than all the rest
+			}
+			return uint64(errno), false
 		})
 	}
 	return nil

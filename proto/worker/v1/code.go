@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 // ErrBadCode is the kind of a file of compiled code that must not be used:
@@ -33,6 +34,8 @@ const (
 // function.
 const StartExport = "cri-wasmer.start"
 
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
+
 // CodeHeader is the head of a file of compiled code. The engine crashes on a
 // damaged file, so everything is checked before it sees one.
 //
@@ -58,7 +61,7 @@ func (h *CodeHeader) Size() uint64 { return CodePayload + h.PayloadLen + h.Names
 // names that follow it.
 func (h *CodeHeader) Encode(payload, names []byte) []byte {
 	h.PayloadLen, h.NamesLen = uint64(len(payload)), uint64(len(names))
-	h.crc = crc32.Update(crc32.Checksum(payload, castagnoli), castagnoli, names)
+	h.crc = crc32.Update(crc32.Checksum(payload, castagnoli()), castagnoli(), names)
 	e := encoder{b: make([]byte, 0, CodePayload)}
 	e.b = append(e.b, codeMagic...)
 	e.u32(Version)
@@ -71,7 +74,7 @@ func (h *CodeHeader) Encode(payload, names []byte) []byte {
 	e.b = append(e.b, h.Module[:]...)
 	e.b = append(e.b, h.Engine[:]...)
 	e.u32(h.crc)
-	e.u32(crc32.Checksum(e.b, castagnoli))
+	e.u32(crc32.Checksum(e.b, castagnoli()))
 	return append(e.b, make([]byte, CodePayload-len(e.b))...)
 }
 
@@ -82,7 +85,7 @@ func DecodeCodeHeader(b []byte) (*CodeHeader, error) {
 		return nil, fmt.Errorf("%w: not a code file", ErrBadCode)
 	}
 	b = b[:codeHeaderSize]
-	if sum := binary.LittleEndian.Uint32(b[codeHeaderSize-4:]); sum != crc32.Checksum(b[:codeHeaderSize-4], castagnoli) {
+	if sum := binary.LittleEndian.Uint32(b[codeHeaderSize-4:]); sum != crc32.Checksum(b[:codeHeaderSize-4], castagnoli()) {
 		return nil, fmt.Errorf("%w: header fails its checksum", ErrBadCode)
 	}
 	d := decoder{b: b[8:]}
@@ -127,7 +130,7 @@ func checksum(r io.Reader) (uint32, error) {
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := r.Read(buf)
-		sum = crc32.Update(sum, castagnoli, buf[:n])
+		sum = crc32.Update(sum, castagnoli(), buf[:n])
 		if errors.Is(err, io.EOF) {
 			return sum, nil
 		}

@@ -30,9 +30,22 @@ const (
 	exitMagic = 0x31455743 // "CWE1"
 	// MaxExitMessage bounds the message of an ExitRecord in bytes.
 	MaxExitMessage = 4096
+	// MaxExitRecord bounds an encoded ExitRecord in bytes.
+	MaxExitRecord = MaxExitMessage + 64
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// crc32c is the checksum of a record, bit by bit: the tables of package crc32
+// take longer to make than any other part of a short worker.
+func crc32c(b []byte) uint32 {
+	sum := ^uint32(0)
+	for _, c := range b {
+		sum ^= uint32(c)
+		for range 8 {
+			sum = sum>>1 ^ crc32.Castagnoli&-(sum&1)
+		}
+	}
+	return ^sum
+}
 
 // Encode gives the record with its checksum. A longer message is cut.
 func (r ExitRecord) Encode() []byte {
@@ -46,7 +59,7 @@ func (r ExitRecord) Encode() []byte {
 	e.u32(r.Code)
 	e.u64(uint64(r.Time.UnixNano()))
 	e.str(r.Message)
-	e.u32(crc32.Checksum(e.b, castagnoli))
+	e.u32(crc32c(e.b))
 	return e.b
 }
 
@@ -57,7 +70,7 @@ func DecodeExitRecord(b []byte) (ExitRecord, error) {
 		return ExitRecord{}, fmt.Errorf("%w: exit record of %d bytes", ErrMalformed, len(b))
 	}
 	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
+	if crc32c(body) != sum {
 		return ExitRecord{}, fmt.Errorf("%w: exit record fails its checksum", ErrMalformed)
 	}
 	d := decoder{b: body}

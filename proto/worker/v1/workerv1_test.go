@@ -2,7 +2,9 @@ package workerv1
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"reflect"
 	"strings"
 	"testing"
@@ -26,6 +28,20 @@ func TestExitRecordSurvivesTheWire(t *testing.T) {
 	got, err := DecodeExitRecord(want.Encode())
 	if err != nil || got != want {
 		t.Errorf("DecodeExitRecord = %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// Records stay on disk while a daemon is replaced: their checksum is CRC-32C.
+func TestExitRecordHasItsChecksum(t *testing.T) {
+	for _, message := range []string{"", "wasm trap: unreachable", strings.Repeat("x", MaxExitMessage+1)} {
+		b := ExitRecord{Kind: ExitTrap, Code: 134, Time: time.Unix(1, 2), Message: message}.Encode()
+		body := b[:len(b)-4]
+		if got, want := binary.LittleEndian.Uint32(b[len(body):]), crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)); got != want {
+			t.Errorf("message of %d bytes: checksum %#x, want %#x", len(message), got, want)
+		}
+		if len(b) > MaxExitRecord {
+			t.Errorf("message of %d bytes: record of %d, want at most %d", len(message), len(b), MaxExitRecord)
+		}
 	}
 }
 
