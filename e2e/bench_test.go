@@ -130,9 +130,9 @@ func BenchmarkCreateStartToFirstLine(b *testing.B) {
 func BenchmarkExecSync(b *testing.B) {
 	n := sharedNode(b)
 	trivial := toolboxImage(b)
-	trivial.Layers[0] = append(trivial.Layers[0], trivialFile(b))
+	trivial.Layers[0] = append(trivial.Layers[0], imageFile{Name: "bin/exit-c", Data: guest(b, "exit-c")}, imageFile{Name: "bin/tool", Data: guest(b, "tool-go")})
 	image := n.pull(b, "bench-exec", trivial.Artifact())
-	for language, command := range map[string][]string{"c": {"exit-c", "0"}, "go": {"true"}} {
+	for language, command := range map[string][]string{"c": {"exit-c", "0"}, "go": {"tool", "true"}, "toolbox": {"true"}} {
 		b.Run(language, func(b *testing.B) {
 			config, run := benchPod(b, n, "host")
 			pod := run()
@@ -346,11 +346,6 @@ func hostCalls(t testing.TB, p *pod, count int) (took, grown float64) {
 	took, err := strconv.ParseFloat(text, 64)
 	must(t, err)
 	return took, grown
-}
-
-func trivialFile(b *testing.B) (f imageFile) {
-	b.Helper()
-	return imageFile{Name: "bin/exit-c", Data: guest(b, "exit-c")}
 }
 
 func idlePods(b *testing.B, n *node, image string, count int) []string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -121,7 +120,7 @@ func (e *execution) wait(ctx context.Context) (code int32, err error) {
 	defer func() { e.observer.ExecEnded(time.Since(e.begin), err) }()
 	defer e.streams.close()
 	select {
-	case <-e.proc.Done():
+	case <-e.proc.Ended():
 	case <-ctx.Done():
 		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
@@ -163,11 +162,6 @@ func (m *Manager) launchExec(ctx context.Context, c *Container, target Process, 
 		return nil, err
 	}
 	spec.ID = newID()
-	spec.Dir = filepath.Join(m.containerDir(c.id), "exec-"+spec.ID[:16])
-	if err := os.Mkdir(spec.Dir, 0o711); err != nil {
-		return nil, fmt.Errorf("make exec directory: %w", err)
-	}
-	defer os.RemoveAll(spec.Dir) // the exec holds its files open; nobody else needs them
 	if p, err := m.Pod(c.podID); err == nil {
 		spec.UserNS = p.Status().Kept.User
 	}

@@ -25,9 +25,12 @@ type Process interface {
 	Ref() ProcessRef
 	// Signal is nil when the process has ended.
 	Signal(signal int) error
-	// Done is closed when the process has ended and is reaped.
+	// Ended is closed when it is known how the guest ended. A command tells
+	// before the kernel has cleared away its process, others do by ending.
+	Ended() <-chan struct{}
+	// Done is closed when the process has ended and is reaped; Ended is by then.
 	Done() <-chan struct{}
-	// Exit is valid after Done.
+	// Exit is valid after Ended.
 	Exit() Exit
 	// ReopenLog makes the guest's output go on in the file at path.
 	ReopenLog(ctx context.Context, path string) error
@@ -86,7 +89,7 @@ type Rlimit struct {
 // Files in it stay the caller's.
 type ProcessSpec struct {
 	ID   string
-	Dir  string // on the host: control socket, exit record, what the worker says when it crashes
+	Dir  string // on the host: control socket, exit record, what the worker says when it crashes; none with Target
 	Code *os.File
 
 	// Where it runs. With Target, an exec enters all namespaces and the root

@@ -10,6 +10,7 @@
 //	                             <- Status: the step that failed
 //	                                Go starts; the WASI host is made
 //	                             <- Status: ready
+//	                             <- ExitRecord of an exec
 package entry
 
 /*
@@ -60,10 +61,19 @@ func Names() (section []byte, importFuncs uint64) {
 // workerv1.StartExport.
 func HasStart() bool { return C.cw_code_flags()&workerv1.CodeHasStart != 0 }
 
-// Report sends the one Status of this process and closes the socket.
+// Report sends the one Status of this process.
 func Report(s workerv1.Status) error {
-	err := unix.Send(workerv1.FDSpawn, s.Encode(), unix.MSG_NOSIGNAL)
-	return errors.Join(os.NewSyscallError("send status", err), unix.Close(workerv1.FDSpawn))
+	return os.NewSyscallError("send status", unix.Send(workerv1.FDSpawn, s.Encode(), unix.MSG_NOSIGNAL))
+}
+
+// ReportExit sends how the guest of an exec ended.
+func ReportExit(r workerv1.ExitRecord) error {
+	return os.NewSyscallError("send exit record", unix.Send(workerv1.FDSpawn, r.Encode(), unix.MSG_NOSIGNAL))
+}
+
+// HangUp closes the socket to the daemon.
+func HangUp() error {
+	return os.NewSyscallError("close", unix.Close(workerv1.FDSpawn))
 }
 
 // CheckPlan decodes a plan as the constructor does and says what is wrong with

@@ -64,7 +64,7 @@ func prepare() (*worker, error) {
 	if w.start, err = workerv1.DecodeStart(payload); err != nil {
 		return nil, err
 	}
-	if w.start.MaxProcs > 0 {
+	if w.start.MaxProcs > 0 && !w.start.Command {
 		runtime.GOMAXPROCS(int(w.start.MaxProcs))
 	}
 	debug.SetMemoryLimit(memoryLimit) // of the Go heap: the guest's memory is not in it
@@ -84,6 +84,11 @@ func prepare() (*worker, error) {
 func (w *worker) run() {
 	if err := entry.Report(workerv1.Status{Step: workerv1.StepReady}); err != nil {
 		w.end(fmt.Errorf("report to the daemon: %w", err)) // it died: nobody would know of this container
+	}
+	if !w.start.Command {
+		if err := entry.HangUp(); err != nil {
+			w.end(fmt.Errorf("report to the daemon: %w", err))
+		}
 	}
 	name := w.start.EntryPoint
 	if name == "" {
@@ -143,11 +148,25 @@ func (w *worker) leave(r workerv1.ExitRecord) {
 			fmt.Fprintln(os.Stderr, "log:", err)
 		}
 		r.Time = time.Now()
-		if _, err := unix.Pwrite(workerv1.FDExitRecord, r.Encode(), 0); err != nil {
-			fmt.Fprintln(os.Stderr, "exit record:", err)
-		}
+		w.record(r)
 		w.streams.closeClients()
 		os.Exit(int(r.Code))
 	})
 	select {} // another end is under way
+}
+
+// record tells how the guest ended. That of a command is told when its output is
+// at its end, too: then nobody has to wait until the kernel has cleared away the
+// process.
+func (w *worker) record(r workerv1.ExitRecord) {
+	if w.start.Command {
+		for fd := 0; fd < 3 && r.Kind != workerv1.ExitSignal; fd++ { // at a signal the guest may be using them
+			unix.Close(fd)
+		}
+		entry.ReportExit(r) // a daemon that has gone need not know
+		return
+	}
+	if _, err := unix.Pwrite(workerv1.FDExitRecord, r.Encode(), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "exit record:", err)
+	}
 }

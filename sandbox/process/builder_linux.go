@@ -26,6 +26,8 @@ type builder struct {
 	stderr  string // path of the file with what the worker said
 }
 
+func (b *builder) isCommand() bool { return b.spec.Target != nil }
+
 func (b *builder) close() {
 	for _, f := range b.own {
 		f.Close()
@@ -58,11 +60,10 @@ func (b *builder) build() error {
 // stdio gives the worker its streams. Where the guest has none, stderr is where
 // a crashing engine says why.
 func (b *builder) stdio() error {
-	words, err := openIn(b.spec.Dir, fileStderr, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND)
+	words, err := b.openWords()
 	if err != nil {
 		return err
 	}
-	b.stderr = words.Name()
 	b.keep(words)
 	for target, f := range []*os.File{b.spec.Stdin, b.spec.Stdout, b.spec.Stderr} {
 		switch {
@@ -80,9 +81,31 @@ func (b *builder) stdio() error {
 	return nil
 }
 
+// openWords opens where the worker speaks when its guest has no stderr: a file,
+// in which a later daemon finds it; for a command, which no later daemon knows, a
+// file without a name.
+func (b *builder) openWords() (*os.File, error) {
+	if !b.isCommand() {
+		words, err := openIn(b.spec.Dir, fileStderr, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND)
+		if err == nil {
+			b.stderr = words.Name()
+		}
+		return words, err
+	}
+	fd, err := unix.MemfdCreate("stderr", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	b.stderr = fmt.Sprintf("/proc/self/fd/%d", fd)
+	return os.NewFile(uintptr(fd), "stderr"), nil
+}
+
 func (b *builder) records() error {
 	if b.bare {
 		return nil
+	}
+	if b.isCommand() {
+		return b.traces()
 	}
 	exit, err := openIn(b.spec.Dir, fileExit, os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
 	if err != nil {
@@ -91,9 +114,6 @@ func (b *builder) records() error {
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(exit), workerv1.FDExitRecord)
 	if err := b.traces(); err != nil {
 		return err
-	}
-	if b.spec.Target != nil {
-		return nil
 	}
 	for i, f := range b.spec.Listeners {
 		b.plan.AddFDU32(workerv1.StepFD, int(f.Fd()), uint32(workerv1.FDFirstFree+i))
@@ -193,7 +213,7 @@ func (b *builder) cgroups() error {
 }
 
 func (b *builder) namespaces() error {
-	if b.spec.Target != nil {
+	if b.isCommand() {
 		return b.enterTarget()
 	}
 	for _, ns := range []struct {
@@ -349,7 +369,7 @@ func withShortPath(dir string, use func(path string) error) error {
 }
 
 func startPayload(spec *sandbox.ProcessSpec) *workerv1.Start {
-	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, EntryPoint: spec.Function, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce}
+	s := &workerv1.Start{ID: spec.ID, Cwd: spec.Cwd, Program: spec.Program, EntryPoint: spec.Function, MaxProcs: uint32(spec.MaxProcs), Terminal: spec.Terminal, StdinOnce: spec.StdinOnce, Command: spec.Target != nil}
 	s.Listeners = uint32(len(spec.Listeners))
 	if spec.Trace != nil {
 		s.TraceSize, s.TraceMark = uint64(spec.Trace.Size), spec.Trace.Mark

@@ -148,7 +148,25 @@ func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload [
 	if err != nil {
 		return nil, err
 	}
-	defer sock.Close()
+	p, err := l.startOn(ctx, mode, b, message, sock, peer)
+	if err != nil {
+		return nil, errors.Join(err, sock.Close())
+	}
+	if !b.isCommand() {
+		return p, sock.Close()
+	}
+	p.socket = sock
+	go p.hear()
+	return p, nil
+}
+
+// startOn starts a worker that has the other end of sock, which it closes here.
+func (l *Launcher) startOn(ctx context.Context, mode string, b *builder, message []byte, sock, peer *os.File) (*process, error) {
+	if b.join == nil { // the worker finds its plan there
+		if err := sendPlan(sock, message, b.plan.FDs()); err != nil {
+			return nil, errors.Join(fmt.Errorf("hand over spawn plan: %w", err), peer.Close())
+		}
+	}
 	child, err := l.fork(mode, b, peer)
 	if e := peer.Close(); err == nil {
 		err = e
@@ -164,16 +182,16 @@ func (l *Launcher) start(ctx context.Context, mode string, b *builder, payload [
 	return p, nil
 }
 
-// handOver gives the plan to a worker that waits for it, and waits until it
-// runs.
-func (l *Launcher) handOver(ctx context.Context, sock *os.File, c *child, b *builder, message []byte) (sandbox.Process, error) {
+// handOver waits until a worker runs. One that must join its cgroup by its pid
+// is given its plan only then.
+func (l *Launcher) handOver(ctx context.Context, sock *os.File, c *child, b *builder, message []byte) (*process, error) {
 	if b.join != nil {
 		if err := b.join.Join(ctx, c.pid); err != nil {
 			return nil, fmt.Errorf("join cgroup: %w", err)
 		}
-	}
-	if err := sendPlan(sock, message, b.plan.FDs()); err != nil {
-		return nil, fmt.Errorf("hand over spawn plan: %w%s", err, c.lastWords())
+		if err := sendPlan(sock, message, b.plan.FDs()); err != nil {
+			return nil, fmt.Errorf("hand over spawn plan: %w%s", err, c.lastWords())
+		}
 	}
 	status, err := awaitStatus(ctx, sock)
 	if errors.Is(err, io.EOF) {
@@ -189,10 +207,8 @@ func (l *Launcher) handOver(ctx context.Context, sock *os.File, c *child, b *bui
 	if err != nil { // it has ended already, unreaped: its stat is still there unless something is wrong
 		return nil, fmt.Errorf("identify worker: %w", err)
 	}
-	p := &process{
-		launcher: l, pidfd: c.pidfd, dir: b.spec.Dir, isChild: true, done: make(chan struct{}),
-		ref: sandbox.ProcessRef{PID: c.pid, StartTime: start, BootID: l.bootID},
-	}
+	p := newProcess(l, c.pidfd)
+	p.dir, p.isChild, p.ref = b.spec.Dir, true, sandbox.ProcessRef{PID: c.pid, StartTime: start, BootID: l.bootID}
 	return p, l.reaper.watch(p)
 }
 
@@ -231,7 +247,8 @@ func (l *Launcher) discard(c *child) {
 
 // Adopt implements sandbox.Launcher.
 func (l *Launcher) Adopt(ref sandbox.ProcessRef, dir string) (sandbox.Process, error) {
-	p := &process{launcher: l, ref: ref, dir: dir, pidfd: -1, done: make(chan struct{})}
+	p := newProcess(l, -1)
+	p.ref, p.dir = ref, dir
 	fd, err := l.reopen(ref)
 	if errors.Is(err, unix.ESRCH) {
 		p.finish(l.exitOf(p, nil))

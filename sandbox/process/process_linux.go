@@ -24,21 +24,29 @@ type process struct {
 	ref      sandbox.ProcessRef
 	dir      string
 	isChild  bool // of this daemon: its wait status is ours
+	ended    chan struct{}
 	done     chan struct{}
+	socket   *os.File // on which a command tells how it ended; nil: none
 
 	mu    sync.Mutex
-	pidfd int // -1 once the process is reaped
-	exit  sandbox.Exit
+	pidfd int           // -1 once the process is reaped
+	exit  *sandbox.Exit // nil before ended
+}
+
+func newProcess(l *Launcher, pidfd int) *process {
+	return &process{launcher: l, pidfd: pidfd, ended: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (p *process) Ref() sandbox.ProcessRef { return p.ref }
+
+func (p *process) Ended() <-chan struct{} { return p.ended }
 
 func (p *process) Done() <-chan struct{} { return p.done }
 
 func (p *process) Exit() sandbox.Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.exit
+	return *p.exit
 }
 
 func (p *process) Signal(sig int) error {
@@ -181,16 +189,45 @@ func readReply(s int) error {
 }
 
 // Close implements sandbox.Process.
-func (p *process) Close() error { return p.launcher.reaper.forget(p) }
+func (p *process) Close() error {
+	if p.socket != nil {
+		p.socket.Close() // ends hear; it may have closed it
+	}
+	return p.launcher.reaper.forget(p)
+}
 
-// finish publishes how the process ended. Called once.
+// hear waits for the word of a command that it ends, or for the end of its
+// process without one.
+func (p *process) hear() {
+	defer p.socket.Close()
+	b := make([]byte, workerv1.MaxExitRecord)
+	n, err := p.socket.Read(b)
+	if err != nil {
+		return
+	}
+	if r, err := workerv1.DecodeExitRecord(b[:n]); err == nil {
+		p.end(fromRecord(r))
+	}
+}
+
+// end publishes how the guest ended, unless that is known.
+func (p *process) end(exit sandbox.Exit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exit == nil {
+		p.exit = &exit
+		close(p.ended)
+	}
+}
+
+// finish publishes that the process has ended, and how. Called once.
 func (p *process) finish(exit sandbox.Exit) {
+	p.end(exit)
 	p.mu.Lock()
 	if p.pidfd >= 0 {
 		unix.Close(p.pidfd)
 		p.pidfd = -1
 	}
-	p.exit = exit
 	p.mu.Unlock()
 	close(p.done)
 }

@@ -186,6 +186,7 @@ func awaitStatus(ctx context.Context, sock *os.File) (workerv1.Status, error) {
 		return workerv1.Status{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { sock.SetReadDeadline(time.Now()) })
+	defer sock.SetReadDeadline(time.Time{})
 	defer stop()
 	buf := make([]byte, workerv1.MaxStatus)
 	n, err := sock.Read(buf)

@@ -170,11 +170,11 @@ func (l *Launcher) newZygote(code *os.File) (*zygote, error) {
 	}
 	defer peer.Close()
 	c := &child{}
-	if err := l.exec(c, workerArgs("zygote"), l.procAttr(peer, code, 2)); err != nil {
+	if err := l.exec(c, workerArgs("zygote"), l.procAttr(peer, code, 1)); err != nil {
 		return nil, errors.Join(fmt.Errorf("start zygote: %w", err), sock.Close())
 	}
-	p := &process{launcher: l, pidfd: c.pidfd, isChild: true, done: make(chan struct{})}
-	p.ref.PID = c.pid
+	p := newProcess(l, c.pidfd)
+	p.isChild, p.ref.PID = true, c.pid
 	if err := l.reaper.watch(p); err != nil {
 		l.discard(c)
 		return nil, errors.Join(err, sock.Close())

@@ -8,7 +8,8 @@
 //     Go runtime of the worker starts.
 //   - Status: the answer, once: entered and running, or the step that failed.
 //   - Request and Reply: the control socket of a running container.
-//   - ExitRecord: how it ended, written by the worker itself.
+//   - ExitRecord: how it ended, written by the worker itself: that of a container
+//     to a file, that of an exec to the socket on which its plan came.
 //   - CodeHeader: the head of a file of compiled code.
 //   - Info: what a worker binary is and can do.
 //
@@ -21,7 +22,7 @@ const Version = 1
 
 // File descriptors at which a worker finds what it inherits.
 const (
-	FDSpawn = 3 // SOCK_SEQPACKET socket: the plan comes in, the Status goes out
+	FDSpawn = 3 // SOCK_SEQPACKET socket: the plan comes in, the Status goes out; of an exec, its ExitRecord too
 	FDCode  = 4 // the file of compiled code, open for reading
 )
 
@@ -32,7 +33,7 @@ const TitleRoom = 2048
 // File descriptors to which a plan's StepFD moves what stays open in the
 // sandbox. They are the worker's from then on.
 const (
-	FDExitRecord = 5  // empty file for the ExitRecord
+	FDExitRecord = 5  // empty file for the ExitRecord of a container
 	FDControl    = 6  // listening SOCK_SEQPACKET socket, or none
 	FDLog        = 7  // CRI log file, opened for appending, or none
 	FDTrace      = 8  // file for the trace of WASI calls, opened for appending, or none

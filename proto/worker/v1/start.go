@@ -23,6 +23,7 @@ type Start struct {
 	Stderr     Stdio
 	Terminal   bool
 	StdinOnce  bool
+	Command    bool   // of an exec: the ExitRecord goes out on FDSpawn
 	MaxProcs   uint32 // GOMAXPROCS; 0: as the runtime finds
 	MaxFiles   uint32 // open files of the guest; 0: the default
 	Listeners  uint32 // descriptors from FDFirstFree on that are preopened sockets
@@ -48,7 +49,7 @@ func (s *Start) Encode() []byte {
 	e.u16(uint16(s.Stdin))
 	e.u16(uint16(s.Stdout))
 	e.u16(uint16(s.Stderr))
-	e.u16(flags(s.Terminal, s.StdinOnce))
+	e.u16(flags(s.Terminal, s.StdinOnce, s.Command))
 	e.u32(s.MaxProcs)
 	e.u32(s.MaxFiles)
 	e.u32(s.Listeners)
@@ -78,8 +79,8 @@ func DecodeStart(b []byte) (*Start, error) {
 	s := &Start{ID: d.str(), Args: d.list(), Env: d.list(), Cwd: d.str()}
 	s.Stdin, s.Stdout, s.Stderr = Stdio(d.u16()), Stdio(d.u16()), Stdio(d.u16())
 	f := d.u16()
-	s.Terminal, s.StdinOnce = f&1 != 0, f&2 != 0
-	if f > 3 {
+	s.Terminal, s.StdinOnce, s.Command = f&1 != 0, f&2 != 0, f&4 != 0
+	if f > 7 {
 		d.fail("unknown flag")
 	}
 	s.MaxProcs, s.MaxFiles, s.Listeners = d.u32(), d.u32(), d.u32()

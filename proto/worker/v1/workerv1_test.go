@@ -14,7 +14,7 @@ import (
 func TestStartSurvivesTheWire(t *testing.T) {
 	want := &Start{
 		ID: "abc", Args: [][]byte{[]byte("/app.wasm"), {0xff, 0x00}, {}}, Env: [][]byte{[]byte("K=v")}, Cwd: "/w",
-		Stdin: StdioFD, Stdout: StdioLog, Stderr: StdioNull, Terminal: true, StdinOnce: true,
+		Stdin: StdioFD, Stdout: StdioLog, Stderr: StdioNull, Terminal: true, StdinOnce: true, Command: true,
 		MaxProcs: 2, MaxFiles: 100, Listeners: 3, EntryPoint: "main", Program: "/app.wasm", Dirs: []string{"/proc/1/root"},
 	}
 	got, err := DecodeStart(want.Encode())
