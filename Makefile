@@ -146,7 +146,7 @@ kubelet-e2e: deps build guests kubernetes $(OUT)/testsum ## All scenarios on a c
 
 .PHONY: kubelet-bench
 kubelet-bench: deps build guests kubernetes ## Start of pods and 10 to 500 of them, by the real kubelet (needs root; BENCH=regexp)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 90m ./e2e/cluster
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 90m ./e2e/cluster $(if $(filter .,$(BENCH)),-table $(CURDIR)/docs/kubernetes.md)
 
 $(OUT)/testsum: internal/ci/testsum/*.go
 	@mkdir -p $(OUT)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +19,8 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/procstat"
 )
 
-// The benchmarks are run once each by `make kubelet-bench`: a figure of a node
-// with hundreds of pods is not a mean of many runs.
+// The benchmarks are run once each by `make kubelet-bench`, which writes their
+// tables: a figure of a node with hundreds of pods is not a mean of many runs.
 
 // idlePod is a pod that does nothing but run, so that figures are those of the
 // runtime.
@@ -48,8 +50,8 @@ func BenchmarkPodStart(b *testing.B) {
 			n.kubectl("delete", "pod", fmt.Sprintf("pod-%d", i), "--wait=false")
 		}
 	}
-	reportQuantiles(b, "apply", kubectl)
-	reportQuantiles(b, "running", running)
+	measured.applied = reportQuantiles(b, "apply", kubectl)
+	measured.running = reportQuantiles(b, "running", running)
 }
 
 // startPod gives when kubectl apply was through, and when the pod was seen
@@ -91,11 +93,18 @@ func isReady(pod *corev1.Pod) bool {
 	return false
 }
 
-func reportQuantiles(b *testing.B, what string, times []time.Duration) {
+// percentiles of the times are the columns of their table.
+var percentiles = []int{50, 90, 99}
+
+// reportQuantiles gives the times at the percentiles.
+func reportQuantiles(b *testing.B, what string, times []time.Duration) (at []time.Duration) {
 	slices.Sort(times)
-	for _, q := range []int{50, 90, 99} {
-		b.ReportMetric(float64(times[(len(times)-1)*q/100].Milliseconds()), fmt.Sprintf("ms-%s-p%d", what, q))
+	for _, q := range percentiles {
+		t := times[(len(times)-1)*q/100]
+		b.ReportMetric(float64(t.Milliseconds()), fmt.Sprintf("ms-%s-p%d", what, q))
+		at = append(at, t)
 	}
+	return at
 }
 
 // BenchmarkDeployment scales a Deployment from 0 to so many pods and takes the
@@ -105,7 +114,7 @@ func BenchmarkDeployment(b *testing.B) {
 	for _, replicas := range []int{10, 50, 110, 500} {
 		b.Run(strconv.Itoa(replicas), func(b *testing.B) {
 			for b.Loop() {
-				density(b, replicas)
+				measured.densities = append(measured.densities, density(b, replicas))
 			}
 		})
 	}
@@ -114,7 +123,16 @@ func BenchmarkDeployment(b *testing.B) {
 // densityPatience is for hundreds of pods on a busy machine.
 const densityPatience = 15 * time.Minute
 
-func density(b *testing.B, replicas int) {
+// densityFigures are of one Deployment.
+type densityFigures struct {
+	replicas                int
+	ready, gone             time.Duration
+	pod                     int64 // bytes of one
+	daemon, kubelet         int64 // bytes
+	plegStarting, plegAfter time.Duration
+}
+
+func density(b *testing.B, replicas int) densityFigures {
 	c := sharedCloud(b)
 	n := newNamespace(b, c)
 	n.startPod("first")
@@ -134,41 +152,49 @@ func density(b *testing.B, replicas int) {
 	      enableServiceLinks: false
 	      containers: [{name: top, image: "registry.test/top-c:v1"}]
 	`)
+	f := densityFigures{replicas: replicas}
 	start := time.Now()
 	n.kubectl("scale", "deployment/many", fmt.Sprintf("--replicas=%d", replicas))
-	for deadline := start.Add(densityPatience); ; time.Sleep(100 * time.Millisecond) {
-		ready := 0
-		for _, pod := range n.pods("app=many") {
-			if isReady(&pod) {
-				ready++
-			}
-		}
-		if ready == replicas {
-			break
-		}
-		if time.Now().After(deadline) {
-			b.Fatalf("%d of %d pods are ready after %v", ready, replicas, densityPatience)
-		}
-	}
-	b.ReportMetric(time.Since(start).Seconds(), "s-all-ready")
-	b.ReportMetric(relist.mean(b), "ms-PLEG-starting")
+	n.countPods(b, "ready", replicas, isReady)
+	f.ready = time.Since(start)
+	f.plegStarting = relist.mean(b)
 	relist = newPleg(b, c)
 	time.Sleep(15 * time.Second) // the kubelet looks once a second
-	b.ReportMetric(relist.mean(b), "ms-PLEG-idle")
+	f.plegAfter = relist.mean(b)
 	after := memoryOf(b, c)
-	b.ReportMetric(mib(after.daemon), "MiB-daemon-RSS")
-	b.ReportMetric(mib(after.kubelet), "MiB-kubelet-RSS")
-	b.ReportMetric(mib(after.pods-before.pods)/float64(replicas), "MiB/pod")
+	f.daemon, f.kubelet, f.pod = after.daemon, after.kubelet, (after.pods-before.pods)/int64(replicas)
 
 	start = time.Now()
 	n.kubectl("delete", "deployment", "many")
-	for len(n.pods("app=many")) > 0 {
-		if time.Since(start) > densityPatience {
-			b.Fatalf("pods are left %v after the deletion", densityPatience)
-		}
-		time.Sleep(200 * time.Millisecond)
+	n.countPods(b, "left", 0, func(*corev1.Pod) bool { return true })
+	f.gone = time.Since(start)
+	for unit, value := range map[string]float64{
+		"s-all-ready": f.ready.Seconds(), "s-all-gone": f.gone.Seconds(),
+		"ms-PLEG-starting": f.plegStarting.Seconds() * 1000, "ms-PLEG-idle": f.plegAfter.Seconds() * 1000,
+		"MiB-daemon-RSS": mib(f.daemon), "MiB-kubelet-RSS": mib(f.kubelet), "MiB/pod": mib(f.pod),
+	} {
+		b.ReportMetric(value, unit)
 	}
-	b.ReportMetric(time.Since(start).Seconds(), "s-all-gone")
+	return f
+}
+
+// countPods waits until so many pods of the Deployment are what is says.
+func (n *namespace) countPods(b *testing.B, what string, want int, is func(*corev1.Pod) bool) {
+	b.Helper()
+	for deadline := time.Now().Add(densityPatience); ; time.Sleep(100 * time.Millisecond) {
+		got := 0
+		for _, pod := range n.pods("app=many") {
+			if is(&pod) {
+				got++
+			}
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("%d pods are %s after %v, want %d", got, what, densityPatience, want)
+		}
+	}
 }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
@@ -212,14 +238,13 @@ func newPleg(b *testing.B, c *cloud) pleg {
 	return p
 }
 
-// mean is in milliseconds.
-func (p pleg) mean(b *testing.B) float64 {
+func (p pleg) mean(b *testing.B) time.Duration {
 	b.Helper()
 	sum, count := p.read(b)
 	if count == p.count {
 		b.Fatal("the kubelet has not listed its pods")
 	}
-	return (sum - p.sum) / (count - p.count) * 1000
+	return time.Duration((sum - p.sum) / (count - p.count) * float64(time.Second))
 }
 
 func (p pleg) read(b *testing.B) (sum, count float64) {
@@ -242,4 +267,108 @@ func (p pleg) read(b *testing.B) (sum, count float64) {
 		}
 	}
 	return sum, count
+}
+
+// measured is what the benchmarks found, for the tables of docs/kubernetes.md.
+var measured figures
+
+type figures struct {
+	load             string // of the machine, before
+	applied, running []time.Duration
+	densities        []densityFigures
+}
+
+// write writes the tables anew when both benchmarks ran and a file is named.
+func (f *figures) write() error {
+	if *table == "" || len(f.running) == 0 || len(f.densities) == 0 {
+		return nil
+	}
+	return writePart(*table, "kubelet-bench", f.markdown())
+}
+
+func (f *figures) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%d cores, with a load of %s before.\n", runtime.NumCPU(), f.load)
+	fmt.Fprint(&b, "\n| from `kubectl apply` on, 100 pods one after the other |")
+	for _, p := range percentiles {
+		fmt.Fprintf(&b, " p%d |", p)
+	}
+	fmt.Fprintf(&b, "\n|---%s|\n", strings.Repeat("|---", len(percentiles)))
+	row := func(name string, cells []string) { fmt.Fprintf(&b, "| %s | %s |\n", name, strings.Join(cells, " | ")) }
+	row("kubectl is through", cells(f.applied, seconds(2)))
+	row("the API shows the pod running and ready", cells(f.running, seconds(2)))
+
+	fmt.Fprintln(&b)
+	row("a Deployment scaled from 0 to", cells(f.densities, func(d densityFigures) string { return strconv.Itoa(d.replicas) }))
+	fmt.Fprintf(&b, "|---%s|\n", strings.Repeat("|---", len(f.densities)))
+	of := func(name string, cell func(densityFigures) string) { row(name, cells(f.densities, cell)) }
+	of("all pods ready after", func(d densityFigures) string { return seconds(1)(d.ready) })
+	of("all pods gone after its deletion", func(d densityFigures) string { return seconds(1)(d.gone) })
+	of("memory of one pod (PSS of its processes)", func(d densityFigures) string { return fmt.Sprintf("%.2f MiB", mib(d.pod)) })
+	of("memory of the daemon (RSS)", func(d densityFigures) string { return fmt.Sprintf("%.0f MiB", mib(d.daemon)) })
+	of("memory of the kubelet (RSS)", func(d densityFigures) string { return fmt.Sprintf("%.0f MiB", mib(d.kubelet)) })
+	of("the kubelet's look at its pods (PLEG), mean, while they start", func(d densityFigures) string { return milliseconds(d.plegStarting) })
+	of("the same, when they run", func(d densityFigures) string { return milliseconds(d.plegAfter) })
+	return b.String() + "\n"
+}
+
+func cells[T any](list []T, cell func(T) string) (texts []string) {
+	for _, v := range list {
+		texts = append(texts, cell(v))
+	}
+	return texts
+}
+
+func seconds(digits int) func(time.Duration) string {
+	return func(d time.Duration) string { return fmt.Sprintf("%.*f s", digits, d.Seconds()) }
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", d.Seconds()*1000) }
+
+func TestTablesOfFiguresAreWhole(t *testing.T) {
+	f := figures{
+		load:    "0.1",
+		applied: []time.Duration{time.Second, 2 * time.Second, 1234 * time.Millisecond},
+		running: []time.Duration{3 * time.Second, 4 * time.Second, 5 * time.Second},
+		densities: []densityFigures{
+			{replicas: 10, ready: time.Second, pod: 1 << 20, daemon: 30 << 20, plegAfter: 1500 * time.Microsecond},
+			{replicas: 500, gone: time.Minute, kubelet: 100 << 20},
+		},
+	}
+	got := f.markdown()
+	columns := 0 // of the table, 0 outside
+	for line := range strings.Lines(got) {
+		if !strings.HasPrefix(line, "|") {
+			columns = 0
+			continue
+		}
+		now := strings.Count(line, "|")
+		if columns != 0 && now != columns {
+			t.Errorf("the row %q does not have %d bars", line, columns)
+		}
+		columns = now
+	}
+	for _, want := range []string{
+		"| kubectl is through | 1.00 s | 2.00 s | 1.23 s |\n", "| a Deployment scaled from 0 to | 10 | 500 |\n",
+		"| memory of one pod (PSS of its processes) | 1.00 MiB | 0.00 MiB |\n", "| the same, when they run | 1.5 ms | 0.0 ms |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no row %q in\n%s", want, got)
+		}
+	}
+
+	doc := filepath.Join(t.TempDir(), "doc.md")
+	const begin, end = "before\n<!-- written by make kubelet-bench: begin -->\n", "<!-- written by make kubelet-bench: end -->\nafter\n"
+	if err := os.WriteFile(doc, []byte(begin+"old\n"+end), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePart(doc, "kubelet-bench", got); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(doc); err != nil || string(data) != begin+got+end {
+		t.Errorf("the document is %q, %v", data, err)
+	}
+	if err := writePart(doc, "nothing", got); err == nil {
+		t.Error("a document without the lines was written")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/built"
@@ -14,7 +15,7 @@ import (
 
 var (
 	all   = flag.Bool("all", false, "run all scenarios and not their core alone")
-	table = flag.String("table", "", "the `file` whose table of scenarios is written anew")
+	table = flag.String("table", "", "the `file` whose table of scenarios, or figures, is written anew")
 )
 
 // together is how many scenarios run side by side: most of them wait.
@@ -31,7 +32,17 @@ func TestMain(m *testing.M) {
 }
 
 func runAndClose(m *testing.M) int {
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	measured.load, _, _ = strings.Cut(string(load), " ")
 	code := m.Run()
+	if err := measured.write(); err != nil {
+		fmt.Fprintln(os.Stderr, "write the figures:", err)
+		return 1
+	}
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "end the cluster:", err)
 		return 1

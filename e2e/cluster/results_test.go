@@ -32,24 +32,21 @@ func (r *results) add(area, name string, took time.Duration, failed bool) {
 	r.list = append(r.list, result{area, name, took, failed})
 }
 
-// The table stands between these lines of the document.
-const (
-	tableStart = "<!-- written by make kubelet-e2e: begin -->\n"
-	tableEnd   = "<!-- written by make kubelet-e2e: end -->\n"
-)
-
-// write replaces the table in a document.
-func (r *results) write(file string) error {
+// writePart replaces the part of a document that stands between the lines which
+// say that target, such as kubelet-e2e, wrote it.
+func writePart(file, target, text string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(data), tableStart)
-	_, after, ok2 := strings.Cut(rest, tableEnd)
+	begin := fmt.Sprintf("<!-- written by make %s: begin -->\n", target)
+	end := fmt.Sprintf("<!-- written by make %s: end -->\n", target)
+	before, rest, ok := strings.Cut(string(data), begin)
+	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return fmt.Errorf("%s: no lines %q and %q to write a table between", file, tableStart, tableEnd)
+		return fmt.Errorf("%s: no lines %q and %q to write between", file, begin, end)
 	}
-	return os.WriteFile(file, []byte(before+tableStart+r.markdown()+tableEnd+after), 0o644)
+	return os.WriteFile(file, []byte(before+begin+text+end+after), 0o644)
 }
 
 func (r *results) markdown() string {

@@ -59,7 +59,7 @@ func TestScenarios(t *testing.T) {
 	t.Run("alone", pick(true))
 	checkNothingLeft(t, c)
 	if *table != "" && flag.Lookup("test.run").Value.String() == "" {
-		if err := results.write(*table); err != nil {
+		if err := writePart(*table, "kubelet-e2e", results.markdown()); err != nil {
 			t.Error(err)
 		}
 	}
