@@ -23,7 +23,7 @@ const (
 
 // Rule is what the policy wants of images whose names begin alike.
 type Rule struct {
-	Prefix  string `toml:"prefix"`
+	Prefix  string `toml:"prefix"` // without a slash at its end
 	Require string `toml:"require"`
 
 	Keys    []string `toml:"keys"`     // cosign: files of public keys
@@ -73,9 +73,9 @@ func parse(data []byte, file string) (*Policy, error) {
 	}
 	seen := map[string]bool{}
 	for i, r := range p.Rules {
-		r.file = file
-		if r.Prefix == "*" {
-			r.Prefix = ""
+		r.file, r.Prefix = file, strings.TrimSuffix(r.Prefix, "/")
+		if err := checkPrefix(r.Prefix); err != nil {
+			return nil, fmt.Errorf("rule %d: prefix %q %w", i+1, r.Prefix, err)
 		}
 		if seen[r.Prefix] {
 			return nil, fmt.Errorf("rule %d: a second one for prefix %q", i+1, r.Prefix)
@@ -86,6 +86,30 @@ func parse(data []byte, file string) (*Policy, error) {
 		}
 	}
 	return p, nil
+}
+
+// everything is the prefix that all images have.
+const everything = "*"
+
+// checkPrefix refuses what no image's name can begin with: such a rule would
+// protect nothing, and nobody would know.
+func checkPrefix(prefix string) error {
+	host, path, _ := strings.Cut(prefix, "/")
+	switch {
+	case prefix == everything:
+		return nil
+	case prefix == "":
+		return errors.New("is empty: write \"*\" for all images")
+	case !strings.ContainsAny(host, ".:[") && host != "localhost" && strings.ToLower(host) == host:
+		return errors.New("does not begin with a registry, such as docker.io/library")
+	case host == "index.docker.io":
+		return errors.New("covers nothing: that registry is called docker.io")
+	case strings.ContainsAny(path, ":@"):
+		return errors.New("covers nothing: it must not have a tag or digest")
+	case path != strings.ToLower(path) || strings.ContainsAny(prefix, "* \t") || strings.Contains(prefix, "//"):
+		return errors.New("covers nothing: it must be a registry, which whole elements of a path in lower case may follow")
+	}
+	return nil
 }
 
 // load checks a rule and reads its keys.
@@ -188,6 +212,6 @@ func (p *Policy) For(repository string) *Rule {
 }
 
 func (r *Rule) covers(repository string) bool {
-	rest, ok := strings.CutPrefix(repository, strings.TrimSuffix(r.Prefix, "/"))
-	return ok && (rest == "" || r.Prefix == "" || rest[0] == '/')
+	rest, ok := strings.CutPrefix(repository, r.Prefix)
+	return r.Prefix == everything || ok && (rest == "" || rest[0] == '/')
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,14 +88,24 @@ const publicKey = "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"
 func policyFile(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
+	writeKeys(t, dir)
+	file := filepath.Join(dir, "policy.toml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// writeKeys puts files into a directory that policies name.
+func writeKeys(t testing.TB, dir string) {
+	t.Helper()
 	for name, data := range map[string]string{
-		"policy.toml": text, "k.pub": publicKey, "empty.pub": "", "ca.pem": strings.ReplaceAll(publicKey, "PUBLIC KEY", "CERTIFICATE"),
+		"k.pub": publicKey, "empty.pub": "", "ca.pem": strings.ReplaceAll(publicKey, "PUBLIC KEY", "CERTIFICATE"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return filepath.Join(dir, "policy.toml")
 }
 
 func TestTheLongestPrefixOfWholeElementsDecides(t *testing.T) {
@@ -136,8 +147,16 @@ func TestAWrongPolicyIsRefused(t *testing.T) {
 		`rule = [{ prefix = "*", require = "notation" }]`:                                           "needs authorities",
 		`rule = [{ prefix = "*", require = "notation", authorities = ["ca.pem"], level = "skip" }]`: "want one of strict",
 		`rule = [{ prefix = "*", require = "reject", keys = ["k.pub"] }]`:                           "needs no keys",
-		`rule = [{ prefix = "a", require = "none" }, { prefix = "a", require = "reject" }]`:         "second one",
-		`rule = [{ prefix = "*", require = "none" }, { prefix = "", require = "none" }]`:            "second one",
+		`rule = [{ prefix = "a.b", require = "none" }, { prefix = "a.b/", require = "reject" }]`:    "second one",
+		`rule = [{ require = "none" }]`:                                                             "is empty",
+		`rule = [{ prefix = "/", require = "none" }]`:                                               "is empty",
+		`rule = [{ prefix = "team/app", require = "reject" }]`:                                      "does not begin with a registry",
+		`rule = [{ prefix = "https://a.b/c", require = "reject" }]`:                                 "covers nothing",
+		`rule = [{ prefix = "index.docker.io/library", require = "reject" }]`:                       "docker.io",
+		`rule = [{ prefix = "docker.io/library/busybox:1", require = "reject" }]`:                   "tag or digest",
+		`rule = [{ prefix = "a.b/c@sha256:00", require = "reject" }]`:                               "tag or digest",
+		`rule = [{ prefix = "a.b/*", require = "reject" }]`:                                         "whole elements",
+		`rule = [{ prefix = "a.b/C", require = "reject" }]`:                                         "lower case",
 		`rule = [`: "policy.toml",
 	} {
 		if _, err := Load(policyFile(t, text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -317,12 +336,40 @@ func TestReferrersAreFoundByType(t *testing.T) {
 
 // FuzzPolicy: whatever a policy file holds ends in a policy or an error.
 func FuzzPolicy(f *testing.F) {
-	f.Add([]byte(`rule = [{ prefix = "*", require = "reject" }]`))
-	f.Add([]byte("[[rule]]\nprefix = \"a/b\"\nrequire = \"cosign\"\nkeys = [\"k.pub\"]\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parse(data, filepath.Join(t.TempDir(), "policy.toml"))
-		if err == nil {
-			p.For("registry.example.com/team/app")
+	f.Add([]byte(`rule = [{ prefix = "*", require = "reject" }]`), "registry.example.com/team/app")
+	f.Add([]byte("[[rule]]\nprefix = \"a.b/c\"\nrequire = \"cosign\"\nkeys = [\"k.pub\"]\nlog_keys = [\"k.pub\"]\n"), "a.b/c/d")
+	f.Add([]byte("[[rule]]\nprefix = \"a.b\"\nrequire = \"notation\"\nauthorities = [\"ca.pem\"]\nidentities = [\"x\"]\nlevel = \"audit\"\n"), "a.b")
+	f.Add([]byte(`rule = [{ prefix = "a.b/", require = "none" }, { prefix = "a.b/c", require = "reject" }]`), "a.b/d")
+	dir := f.TempDir()
+	writeKeys(f, dir)
+	f.Fuzz(func(t *testing.T, data []byte, repository string) {
+		p, err := parse(data, filepath.Join(dir, "policy.toml"))
+		if err != nil {
+			return
+		}
+		best := -1
+		for _, r := range p.Rules {
+			if r.Prefix == "*" || repository == r.Prefix || strings.HasPrefix(repository, r.Prefix+"/") {
+				best = max(best, len(r.Prefix))
+			}
+			if (r.demand.Cosign != nil) != (r.Require == Cosign) || (r.demand.Notation != nil) != (r.Require == Notation) {
+				t.Fatalf("%+v wants something else than it says", r)
+			}
+			if c := r.demand.Cosign; c != nil && (len(c.Keys) == 0 || len(c.LogKeys) != len(r.LogKeys)) {
+				t.Fatalf("%+v lacks keys", r)
+			}
+			if n := r.demand.Notation; n != nil && (len(n.Authorities) == 0 || len(n.Identities) == 0 || n.Level == "") {
+				t.Fatalf("%+v lacks authorities or identities", r)
+			}
+		}
+		r := p.For(repository)
+		if r != nil && (r.Require == Accept || len(r.Prefix) != best) {
+			t.Fatalf("%+v decides about %q, where a rule has a prefix of %d", r, repository, best)
+		}
+		if r == nil && best >= 0 && !slices.ContainsFunc(p.Rules, func(r *Rule) bool {
+			return r.Require == Accept && len(r.Prefix) == best
+		}) {
+			t.Fatalf("no rule decides about %q", repository)
 		}
 	})
 }
