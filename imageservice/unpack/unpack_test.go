@@ -322,22 +322,3 @@ func TestLayerStopsWithItsContext(t *testing.T) {
 		t.Errorf("error = %v, want context.Canceled", err)
 	}
 }
-
-func FuzzLayer(f *testing.F) {
-	needRoot(f)
-	f.Add(archive(f, ent{name: "a/b", body: "x"}, ent{name: "a/.wh.c"}, ent{name: "l", typ: tar.TypeSymlink, link: "a"}, ent{name: "l/d", body: "y"}))
-	f.Add(archive(f, ent{name: "h", typ: tar.TypeLink, link: "a"}, ent{name: "d/", typ: tar.TypeDir}, ent{name: "d/.wh..wh..opq"}))
-	f.Add([]byte("\x1f\x8b\x08"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		top := t.TempDir()
-		dir := filepath.Join(top, "layer")
-		os.Mkdir(dir, 0o755)
-		_, err := Layer(context.Background(), bytes.NewReader(data), dir, Limits{MaxBytes: 1 << 20, MaxEntries: 1000})
-		if entries, _ := os.ReadDir(top); len(entries) != 1 {
-			t.Fatalf("the layer wrote beside its directory: %v", entries)
-		}
-		if err != nil && imgerr.KindOf(err) == nil {
-			t.Fatalf("error without a kind: %v", err)
-		}
-	})
-}
