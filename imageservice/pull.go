@@ -193,7 +193,6 @@ func (p *pull) present() *record {
 	}
 	c := *found
 	c.Tags, c.Digests, c.Removed = nil, nil, false
-	c.Platform, c.PlatformReason = found.Platform, found.PlatformReason
 	return &c
 }
 

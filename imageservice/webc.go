@@ -88,8 +88,9 @@ func (s *Service) packageContents(doc *format.Document) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
-		if pkg, err := webc.Open(f, l.Size); err == nil {
+		pkg, err := webc.Open(f, l.Size)
+		f.Close()
+		if err == nil {
 			return pkg.Describe(), nil
 		}
 	}
