@@ -41,6 +41,9 @@ func openStore(root string) (*store, error) {
 	if err := os.Chmod(root, 0o700); err != nil { // layers hold set-user-id files
 		return nil, fmt.Errorf("image store: %w", err)
 	}
+	if err := spread(s.tmp()); err != nil { // layers are made there
+		return nil, fmt.Errorf("image store: %w", err)
+	}
 	return s, s.emptyTmp()
 }
 
