@@ -63,8 +63,8 @@ VERIFIER := cmd/cri-wasmer-verify
 verifier: ## Build bin/cri-wasmer-verify, which judges signatures of images
 	cd $(VERIFIER) && CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -ldflags '-s -w' -o $(BIN)/cri-wasmer-verify .
 
-GOARCH := $(shell $(GO) env GOARCH)
-WASMER_PLATFORM := linux-$(if $(filter arm64,$(GOARCH)),aarch64,$(GOARCH))
+GOARCH = $(shell $(GO) env GOARCH)
+WASMER_PLATFORM = linux-$(if $(filter arm64,$(GOARCH)),aarch64,$(GOARCH))
 
 # go list gives no directory of a module that is not downloaded yet.
 $(LIB)/libwasmer.so: go.mod
@@ -241,8 +241,10 @@ fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
 LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/cri-wasmer
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+# What is built is installed as it is: under sudo there may be no Go in the path,
+# and what root builds belongs to root.
 .PHONY: install
-install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), with the systemd unit
+install: $(if $(wildcard $(BIN)/cri-wasmer),,build) ## Install what make build built below PREFIX (default /usr/local; DESTDIR honoured), with the systemd unit
 	install -d $(DESTDIR)$(PREFIX)/bin $(LIBEXEC)/bin/cni $(LIBEXEC)/lib $(DESTDIR)$(UNITDIR) $(COMPLETIONS)
 	install -m 755 $(BIN)/cri-wasmer $(DESTDIR)$(PREFIX)/bin/cri-wasmer
 	install -m 755 $(BIN)/cri-wasmer-worker $(LIBEXEC)/bin/cri-wasmer-worker
@@ -253,6 +255,7 @@ install: build ## Install below PREFIX (default /usr/local; DESTDIR honoured), w
 	chmod 644 $(DESTDIR)$(UNITDIR)/cri-wasmer.service
 	$(BIN)/cri-wasmer completion bash > $(COMPLETIONS)/cri-wasmer
 	chmod 644 $(COMPLETIONS)/cri-wasmer
+	@$(BIN)/cri-wasmer version
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there (state in /var/lib/cri-wasmer stays)

@@ -182,7 +182,7 @@ func (b *creation) directory(context.Context) error {
 func (b *creation) acquire(ctx context.Context) error {
 	image, err := b.m.Images.Acquire(ctx, b.rec.Config.Image, b.rec.ID)
 	if err != nil {
-		return fmt.Errorf("image %s: %w", b.rec.Config.Image, err)
+		return err
 	}
 	b.undo.Push(func(context.Context) error { return b.m.Images.Release(b.rec.ID) })
 	if image.Problem != "" {
@@ -298,7 +298,7 @@ func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
 	}
 	image, err := b.m.Images.Acquire(ctx, r.Image, b.rec.ID)
 	if err != nil {
-		return mount, fmt.Errorf("%s: mount %s: image %s: %w", imageVolumeFailed, r.ContainerPath, r.Image, err)
+		return mount, fmt.Errorf("%s: mount %s: %w", imageVolumeFailed, r.ContainerPath, err)
 	}
 	r.ImageID, mount.Layers = image.ID, image.Layers
 	return mount, nil

@@ -8,8 +8,8 @@ import (
 // Images lends the content of images to containers. Safe for concurrent use.
 type Images interface {
 	// Acquire finds an image by any kind of reference and keeps its content
-	// until Release of the same holder, a container id. The error is of kind
-	// ErrNotFound when there is no such image.
+	// until Release of the same holder, a container id. The error names the image;
+	// it is of kind ErrNotFound when there is no such image.
 	Acquire(ctx context.Context, ref, holder string) (*Image, error)
 	Release(holder string) error
 	// Settle restores, after a restart, the holds of each holder by image id,

@@ -229,7 +229,7 @@ func TestPortsInUseAreAProblem(t *testing.T) {
 	d := node(t)
 	d.Options.Metrics.Address = l.Addr().String()
 	d.ports(t.Context())
-	d.want(t, "ok: is free (option stream.address)", "problem: option metrics.address")
+	d.want(t, "ok: 127.0.0.1 has free ports, one of which is chosen (option stream.address)", "problem: option metrics.address")
 	d.daemon = &Daemon{}
 	d.ports(t.Context())
 	d.want(t)

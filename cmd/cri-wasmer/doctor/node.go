@@ -237,6 +237,10 @@ func (d *Doctor) ports(ctx context.Context) {
 			continue
 		}
 		l.Close()
-		d.ok("%s is free (option %s)", strings.TrimSuffix(a.address, ":0"), a.option)
+		if host, port, err := net.SplitHostPort(a.address); err == nil && port == "0" {
+			d.ok("%s has free ports, one of which is chosen (option %s)", host, a.option)
+			continue
+		}
+		d.ok("%s is free (option %s)", a.address, a.option)
 	}
 }
