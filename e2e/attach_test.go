@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -148,6 +149,57 @@ func TestAttachFeedsStdin(t *testing.T) {
 		must(t, s.end())
 		if st := c.wait(); st.ExitCode != 0 {
 			t.Errorf("exit code %d, want 0", st.ExitCode)
+		}
+	})
+}
+
+// Containers that end as soon as they have answered: none of their clients comes
+// away without the answer.
+func TestAttachToContainersThatEndAtOnce(t *testing.T) {
+	const count, atOnce = 48, 8
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	image := n.shell(t)
+	for _, err := range inParallel(atOnce, count, func(i int) error {
+		config := criclient.ContainerSpec{Name: n.unique("quick"), Image: image, Command: []string{"sh", "-c", "read x; echo you say $x"}}.Config()
+		config.Stdin, config.StdinOnce = true, true
+		id, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		if err != nil {
+			return err
+		}
+		if err := n.Client.Start(t.Context(), id); err != nil {
+			return err
+		}
+		r, err := n.Client.RuntimeServiceClient.Attach(t.Context(), &runtime.AttachRequest{ContainerId: id, Stdin: true, Stdout: true})
+		if err != nil {
+			return err
+		}
+		var out bytes.Buffer
+		transport := []string{"SPDY", "websocket"}[i%2]
+		err = executor(t, transport, r.Url).StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("hello\n"), Stdout: &out})
+		if err != nil || out.String() != "you say hello\n" {
+			return fmt.Errorf("%s: the client got %q, %w", transport, &out, err)
+		}
+		return nil
+	}) {
+		t.Error(err)
+	}
+}
+
+// A client that comes after its container's end learns that it does: what it came
+// for is in the log.
+func TestAttachAfterTheContainersEnd(t *testing.T) {
+	n := sharedNode(t)
+	eachTransport(t, func(t *testing.T, transport string) {
+		c := interactive(t, n, func(c containerConfig) { c.StdinOnce = true })
+		s := talk(t, transport, false, c.attachURL)
+		late := executor(t, transport, c.attachURL(remotecommand.StreamOptions{Stdout: io.Discard}))
+		must(t, s.stdin.Close())
+		must(t, s.end())
+		c.wait()
+		err := late.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: io.Discard})
+		if err == nil || !strings.Contains(err.Error(), "not running") {
+			t.Errorf("got %v, want an error that says so", err)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxPending is how much output waits for one client, in bytes.
@@ -60,8 +62,8 @@ func (f *Fanout) remove(c *Client) {
 	f.some.Store(len(f.clients) > 0)
 }
 
-// Close lets clients take what waits for them, until the time given, and ends
-// them.
+// Close gives clients what waits for them and ends them. What their pipes do not
+// hold, they can take until the time given.
 func (f *Fanout) Close(until time.Time) {
 	f.mu.Lock()
 	f.closed = true
@@ -71,6 +73,7 @@ func (f *Fanout) Close(until time.Time) {
 	}
 	f.mu.Unlock()
 	for _, c := range clients {
+		c.widen()
 		c.end(until)
 	}
 	for _, c := range clients {
@@ -121,7 +124,8 @@ func (c *Client) run() {
 	for {
 		b, ending := c.next(spare[:0])
 		if len(b) > 0 {
-			if _, err := c.file.Write(b); err != nil { // the client has gone, or its time is over
+			if n, err := c.file.Write(b); err != nil { // the client has gone, or its time is over
+				c.leave(b[n:])
 				return
 			}
 			spare = b
@@ -132,6 +136,37 @@ func (c *Client) run() {
 		}
 		spare = nil // an idle client keeps no memory
 		<-c.wake
+	}
+}
+
+// widen makes the pipe hold all that can wait for a client, as far as the kernel
+// permits: then a client that is slow need not be waited for.
+func (c *Client) widen() {
+	c.control(func(fd int) { unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, maxPending) })
+}
+
+// leave writes what can be written without waiting. A deadline that is over, as
+// it is when this goroutine comes late on a busy machine, lets nothing through
+// otherwise.
+func (c *Client) leave(b []byte) {
+	c.control(func(fd int) {
+		for len(b) > 0 {
+			n, err := unix.Write(fd, b)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			b = b[n:]
+		}
+	})
+}
+
+func (c *Client) control(use func(fd int)) {
+	raw, err := c.file.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { use(int(fd)) }) // a file that is closed needs nothing
 	}
 }
 

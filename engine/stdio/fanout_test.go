@@ -47,6 +47,32 @@ func TestFanoutGivesOutputToAll(t *testing.T) {
 	}
 }
 
+// A client that does not read is not waited for, and gets all the same what fits
+// into its pipe.
+func TestFanoutEndsWithoutWaiting(t *testing.T) {
+	var f Fanout
+	r, w := pipe(t)
+	f.Add(w)
+	want := strings.Repeat("0123456789abcdef", 50<<10) // 800 KiB
+	f.Write([]byte(want))
+	f.Close(time.Now().Add(time.Hour))
+	if got := readAll(t, r); got != want {
+		t.Errorf("the client got %d bytes, want %d", len(got), len(want))
+	}
+}
+
+// On a busy machine the time is over before the client's goroutine comes to write.
+func TestFanoutWritesWhenTheTimeIsOver(t *testing.T) {
+	var f Fanout
+	r, w := pipe(t)
+	f.Add(w)
+	f.Write([]byte("late"))
+	f.Close(time.Now().Add(-time.Hour))
+	if got := readAll(t, r); got != "late" {
+		t.Errorf("the client got %q", got)
+	}
+}
+
 func TestFanoutNeverWaits(t *testing.T) {
 	var f Fanout
 	r, w := pipe(t)

@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +27,7 @@ type streams struct {
 	input    *stdio.Input    // nil: nobody can feed stdin
 	stdout   stdio.Fanout
 	stderr   stdio.Fanout
+	ended    atomic.Bool // the guest writes no more
 }
 
 // farewell is how long attached clients may take for the last output.
@@ -141,6 +144,8 @@ type session struct {
 }
 
 // attach takes the descriptors: of stdin a read end, of the others write ends.
+// Once the guest has ended nobody is taken: the output that a client came for is
+// in the log.
 func (s *streams) attach(a workerv1.Attach, fds []int) (*session, error) {
 	files := make([]*os.File, 0, len(fds))
 	for _, fd := range fds {
@@ -159,6 +164,10 @@ func (s *streams) attach(a workerv1.Attach, fds []int) (*session, error) {
 	}
 	if f := take(a.Stderr); f != nil {
 		c.outputs = append(c.outputs, s.stderr.Add(f))
+	}
+	if s.ended.Load() { // asked last: closeClients sees who came before
+		c.close()
+		return nil, fmt.Errorf("the guest has ended: %w", unix.ESHUTDOWN)
 	}
 	if c.stdin != nil {
 		go func() {
@@ -185,6 +194,10 @@ func (c *session) serve(conn int) {
 		}
 		c.handle(b[:n])
 	}
+	c.close()
+}
+
+func (c *session) close() {
 	if c.stdin != nil {
 		c.stdin.Close()
 	}

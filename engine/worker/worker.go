@@ -143,6 +143,7 @@ func (w *worker) leave(r workerv1.ExitRecord) {
 		if r.Kind == workerv1.ExitTrap || r.Kind == workerv1.ExitEngine {
 			w.host.complain(r.Message)
 		}
+		w.streams.ended.Store(true)
 		w.host.endTrace(r)
 		if err := w.streams.closeLog(); err != nil {
 			fmt.Fprintln(os.Stderr, "log:", err)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -144,24 +145,52 @@ func (p *process) ask(ctx context.Context, r workerv1.Request, fds ...int) (int,
 }
 
 func (p *process) askOn(ctx context.Context, s int, r workerv1.Request, fds []int) error {
+	timeout := unix.NsecToTimeval(int64(controlTimeout(ctx)))
+	for _, option := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
+		if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, option, &timeout); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
 	err := withShortPath(p.dir, func(path string) error {
-		return os.NewSyscallError("connect", unix.Connect(s, &unix.SockaddrUnix{Name: path}))
+		return uninterrupted("connect", func() error { return unix.Connect(s, &unix.SockaddrUnix{Name: path}) })
 	})
+	if err == nil {
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		err = uninterrupted("sendmsg", func() error { return unix.Sendmsg(s, r.Encode(), rights, nil, unix.MSG_NOSIGNAL) })
+	}
+	if err == nil {
+		err = readReply(s)
+	}
+	if hungUp(err) {
+		return fmt.Errorf("process %d has ended: %w: %w", p.ref.PID, sandbox.ErrPrecondition, err)
+	}
 	if err != nil {
 		return fmt.Errorf("reach worker %d: %w", p.ref.PID, err)
 	}
-	timeout := unix.NsecToTimeval(int64(controlTimeout(ctx)))
-	if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return os.NewSyscallError("setsockopt", err)
+	return nil
+}
+
+// uninterrupted repeats a system call that a signal ended. The runtime's own
+// signals do not end others, but do end those of a socket with a timeout.
+func uninterrupted(name string, call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError(name, err)
+		}
 	}
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
+}
+
+// hungUp says whether an error of the control socket means that its worker ends.
+func hungUp(err error) bool {
+	for _, e := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, unix.ESHUTDOWN, io.EOF} {
+		if errors.Is(err, e) {
+			return true
+		}
 	}
-	if err := unix.Sendmsg(s, r.Encode(), rights, nil, unix.MSG_NOSIGNAL); err != nil {
-		return os.NewSyscallError("sendmsg", err)
-	}
-	return readReply(s)
+	return false
 }
 
 func controlTimeout(ctx context.Context) time.Duration {
@@ -173,17 +202,24 @@ func controlTimeout(ctx context.Context) time.Duration {
 }
 
 func readReply(s int) error {
+	var n int
 	buf := make([]byte, workerv1.MaxControl)
-	n, err := unix.Read(s, buf)
+	err := uninterrupted("read", func() (err error) {
+		n, err = unix.Read(s, buf)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("worker does not answer: %w", os.NewSyscallError("read", err))
+		return fmt.Errorf("it does not answer: %w", err)
+	}
+	if n == 0 {
+		return fmt.Errorf("it does not answer: %w", io.EOF)
 	}
 	reply, err := workerv1.DecodeReply(buf[:n])
 	if err != nil {
 		return err
 	}
 	if reply.Errno != 0 {
-		return fmt.Errorf("worker refuses: %s: %w", reply.Text, unix.Errno(reply.Errno))
+		return fmt.Errorf("it refuses: %s: %w", reply.Text, unix.Errno(reply.Errno))
 	}
 	return nil
 }
