@@ -147,6 +147,15 @@ func TestOOMScoreAndDevices(t *testing.T) {
 	p.wantTool("null\noven", func(c containerConfig) {
 		c.Devices = []*runtime.Device{{HostPath: "/dev/null", ContainerPath: "/tmp/null"}, {HostPath: "/dev/zero", ContainerPath: "/tmp/oven"}}
 	}, "ls", "/tmp")
+	with := func(permissions string) func(containerConfig) {
+		return func(c containerConfig) {
+			c.Devices = []*runtime.Device{{HostPath: "/dev/null", ContainerPath: "/dev/oven", Permissions: permissions}}
+		}
+	}
+	p.wantTool("", with("r"), "cat", "/dev/oven")
+	p.wantToolFails("not permitted", with("r"), "write", "/dev/oven", "bread")
+	p.wantTool("", with("w"), "write", "/dev/oven", "bread")
+	p.wantToolFails("not permitted", with("w"), "cat", "/dev/oven")
 }
 
 // hostTmpfs mounts a tmpfs, shared with what is cloned of it, until the end of

@@ -197,6 +197,9 @@ func (b *build) bindNodes(nodes []hostNode) ([]attachment, error) {
 	for i := range nodes {
 		n := &nodes[i]
 		err := b.do(StepDevice, n.host, func() error {
+			if n.mode&unix.S_ISVTX != 0 { // it is the host's, with the host's mode
+				return invalid("device permissions without r or without w at %q: only below /dev, and where the server may make device nodes", n.target)
+			}
 			fd, err := cloneTree(n.host, 0)
 			if err != nil {
 				return err
@@ -290,15 +293,22 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 		target = d.HostPath
 	}
 	target = inRoot(target)
-	if strings.Trim(d.Permissions, "rwm") != "" {
-		return nil, invalid("device permissions %q: only r, w and m", d.Permissions)
+	less, err := lessMode(d.Permissions)
+	if err != nil {
+		return nil, err
 	}
 	host, err := filepath.EvalSymlinks(d.HostPath)
 	if err != nil {
 		return nil, err
 	}
 	var nodes []hostNode
-	if err := walkDevices(host, target, func(n hostNode) { nodes = append(nodes, n) }); err != nil {
+	err = walkDevices(host, target, func(n hostNode) {
+		if less != 0 {
+			n.mode = n.mode&^less | unix.S_ISVTX
+		}
+		nodes = append(nodes, n)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if len(nodes) == 0 {
@@ -308,6 +318,25 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 		return nil, invalid("device %q at %q", d.HostPath, target)
 	}
 	return nodes, nil
+}
+
+// lessMode gives the bits that the mode of a node loses, so that it can be opened
+// as its permissions say. The worker sees by the sticky bit of a node that this
+// binds root as well, whom the kernel would let through; there is no cgroup of
+// devices. No guest can make a node, so m says nothing. Without permissions all
+// are meant.
+func lessMode(permissions string) (uint32, error) {
+	if strings.Trim(permissions, "rwm") != "" {
+		return 0, invalid("device permissions %q: only r, w and m", permissions)
+	}
+	var less uint32
+	if permissions != "" && !strings.Contains(permissions, "r") {
+		less |= 0o444
+	}
+	if permissions != "" && !strings.Contains(permissions, "w") {
+		less |= 0o222
+	}
+	return less, nil
 }
 
 func isDirectory(path string) bool {
@@ -340,7 +369,7 @@ func walkDevices(host, target string, found func(hostNode)) error {
 			return &os.PathError{Op: "stat", Path: path, Err: err}
 		}
 		found(hostNode{
-			node:   node{mode: st.Mode, dev: st.Rdev, uid: int(st.Uid), gid: int(st.Gid)},
+			node:   node{mode: st.Mode &^ unix.S_ISVTX, dev: st.Rdev, uid: int(st.Uid), gid: int(st.Gid)},
 			host:   path,
 			target: filepath.Join(target, rel),
 		})

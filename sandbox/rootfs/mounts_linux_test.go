@@ -257,6 +257,37 @@ func TestDevices(t *testing.T) {
 	}
 }
 
+// TestDevicesWithFewerPermissions: the mode of the node says what is left, and a
+// mark that it binds everybody.
+func TestDevicesWithFewerPermissions(t *testing.T) {
+	devices := func(path, permissions string) sandbox.RootSpec {
+		return sandbox.RootSpec{ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: path, Permissions: permissions}}}
+	}
+	for permissions, want := range map[string]uint32{"r": 0o1444, "w": 0o1222, "m": 0o1000, "rm": 0o1444, "rw": 0o666, "": 0o666} {
+		f := newFS(t)
+		if !f.kern.mknod && want&unix.S_ISVTX != 0 {
+			continue
+		}
+		inside(t, mustBuild(t, f, devices("/dev/oven", permissions)), func() error {
+			var st unix.Stat_t
+			err := unix.Stat("/dev/oven", &st)
+			if err == nil && st.Mode != unix.S_IFCHR|want {
+				err = fmt.Errorf("with %q the mode is %o, want %o", permissions, st.Mode, unix.S_IFCHR|want)
+			}
+			return err
+		})
+	}
+	for name, spec := range map[string]sandbox.RootSpec{
+		"outside of /dev": devices("/elsewhere/zero", "r"), "on a node without device nodes": devices("/dev/oven", "r"),
+	} {
+		f := newFS(t)
+		f.kern.mknod = f.kern.mknod && name == "outside of /dev"
+		if _, err := f.Build(context.Background(), spec); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: got %v, want that it is invalid", name, err)
+		}
+	}
+}
+
 func TestPrivilegedHasTheHostsDevices(t *testing.T) {
 	f := newFS(t)
 	var want int

@@ -123,11 +123,11 @@ func (s *System) PathOpen(fd uint32, lookup wasi.Lookupflags, path string, oflag
 	if !all && oflags&wasi.OflagsDirectory != 0 && rights&wasi.RightFdWrite != 0 {
 		return 0, wasi.EISDIR
 	}
-	host, errno := dir.openFile(path, mode, all)
+	host, kind, errno := dir.openFile(path, mode, all)
 	if errno != 0 {
 		return 0, errno
 	}
-	n, errno := s.adopt(host, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
+	n, errno := s.adopt(host, kind, dir, rights&dir.inheriting, inheriting&dir.inheriting, flags, mode)
 	if errno == 0 {
 		s.table.Get(n).locate(dir, path)
 	}
@@ -176,25 +176,55 @@ func openMode(rights wasi.Rights, oflags wasi.Oflags, flags wasi.Fdflags, lookup
 // openFile opens with the mode that was asked for. Where the guest asked for all
 // rights, writing is a wish: a directory, or a file that may only be read, is
 // opened for reading.
-func (f *file) openFile(path string, mode int, all bool) (int, wasi.Errno) {
+func (f *file) openFile(path string, mode int, all bool) (int, wasi.Filetype, wasi.Errno) {
 	if f.readonly && mode&(unix.O_CREAT|unix.O_TRUNC) != 0 {
-		return -1, wasi.EROFS
+		return -1, 0, wasi.EROFS
 	}
 	if f.readonly {
 		mode = mode&^unix.O_ACCMODE | unix.O_RDONLY
 	}
-	const perm = 0o666
-	host, errno := f.openat(path, mode, permIf(mode, perm))
+	host, kind, errno := f.openKind(path, mode)
 	if !all || mode&(unix.O_CREAT|unix.O_TRUNC|unix.O_EXCL) != 0 {
-		return host, errno
+		return host, kind, errno
 	}
 	switch errno {
 	case wasi.EISDIR, wasi.EACCES, wasi.EROFS, wasi.EPERM, wasi.ETXTBSY:
-		if h, e := f.openat(path, mode&^unix.O_ACCMODE, 0); e == 0 {
-			return h, 0
+		if h, k, e := f.openKind(path, mode&^unix.O_ACCMODE); e == 0 {
+			return h, k, 0
 		}
 	}
-	return host, errno
+	return host, kind, errno
+}
+
+// openKind opens a file and tells what it is. The permissions of a device bind
+// also who may do everything, if the daemon has marked its node so.
+func (f *file) openKind(path string, mode int) (int, wasi.Filetype, wasi.Errno) {
+	const perm = 0o666
+	host, errno := f.openat(path, mode, permIf(mode, perm))
+	if errno != 0 {
+		return -1, 0, errno
+	}
+	var st unix.Stat_t
+	err := unix.Fstat(host, &st)
+	if err == nil && forbidden(&st, mode) {
+		err = unix.EPERM
+	}
+	if err != nil {
+		unix.Close(host)
+		return -1, 0, wasi.ErrnoOf(err)
+	}
+	return host, kindIn(host, &st), 0
+}
+
+// forbidden says whether a device was opened in a way in which nobody may. The
+// mark is the sticky bit, which means nothing else on a device; no guest can
+// change it.
+func forbidden(st *unix.Stat_t, mode int) bool {
+	if st.Mode&unix.S_ISVTX == 0 || st.Mode&unix.S_IFMT != unix.S_IFCHR && st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return false
+	}
+	access := mode & unix.O_ACCMODE
+	return access != unix.O_WRONLY && st.Mode&0o444 == 0 || access != unix.O_RDONLY && st.Mode&0o222 == 0
 }
 
 // permIf gives the mode only where openat2 accepts one.
@@ -206,12 +236,7 @@ func permIf(mode int, perm uint32) uint32 {
 }
 
 // adopt makes a descriptor of a host file that was just opened beneath dir.
-func (s *System) adopt(host int, dir *file, rights, inheriting wasi.Rights, flags wasi.Fdflags, mode int) (uint32, wasi.Errno) {
-	kind, err := kindOf(host)
-	if err != nil {
-		unix.Close(host)
-		return 0, wasi.ErrnoOf(err)
-	}
+func (s *System) adopt(host int, kind wasi.Filetype, dir *file, rights, inheriting wasi.Rights, flags wasi.Fdflags, mode int) (uint32, wasi.Errno) {
 	f := &file{fd: host, kind: kind, flags: flags, denied: dir.deniedHeir, deniedHeir: dir.deniedHeir, isRoot: dir.isRoot, readonly: dir.readonly}
 	if kind == wasi.FiletypeDirectory {
 		f.isRoot = false // beneath it, not beneath the root: ".." of a directory must be able to end there

@@ -1,6 +1,7 @@
 package hostsys_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -77,6 +78,41 @@ func TestDevices(t *testing.T) {
 	w.want(w.sys.FdAllocate(full, 0, 1), wasi.ENODEV)
 	if st, _ := w.sys.FdFdstat(zero); st.Filetype != wasi.FiletypeCharacterDevice || st.Rights&wasi.RightFdSeek == 0 {
 		t.Errorf("/dev/zero looks like a terminal: %+v", st)
+	}
+}
+
+// TestDevicesWithFewerPermissions: a marked node binds root, too.
+func TestDevicesWithFewerPermissions(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]uint32{"read": 0o1444, "write": 0o1222, "none": 0o1000, "plain": 0o444} {
+		err := unix.Mknod(dir+"/"+name, unix.S_IFCHR|mode, int(unix.Mkdev(1, 3)))
+		if errors.Is(err, unix.EPERM) {
+			t.Skip("needs the right to make device nodes")
+		}
+		if err == nil {
+			err = unix.Chmod(dir+"/"+name, mode) // whatever the umask is
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := mounted(t, dir)
+	read, write := wasi.RightFdRead, wasi.RightFdWrite
+	for _, tt := range []struct {
+		name   string
+		rights wasi.Rights
+		want   wasi.Errno
+	}{
+		{"read", read, 0}, {"read", write, wasi.EPERM}, {"read", read | write, wasi.EPERM}, {"read", 0, 0},
+		{"write", read, wasi.EPERM}, {"write", write, 0}, {"write", read | write, wasi.EPERM}, {"write", 0, wasi.EPERM},
+		{"none", read, wasi.EPERM}, {"none", write, wasi.EPERM},
+	} {
+		if _, errno := w.sys.PathOpen(mountFD, 0, tt.name, 0, tt.rights, 0, 0); errno != tt.want {
+			t.Errorf("%s with rights %#x: got %v, want %v", tt.name, tt.rights, errno, tt.want)
+		}
+	}
+	if _, errno := w.sys.PathOpen(mountFD, 0, "plain", 0, write, 0, 0); os.Geteuid() == 0 && errno != 0 {
+		t.Errorf("root cannot write to a node without a mark: %v", errno)
 	}
 }
 

@@ -152,10 +152,14 @@ func kindOf(fd int) (wasi.Filetype, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, err
 	}
+	return kindIn(fd, &st), nil
+}
+
+func kindIn(fd int, st *unix.Stat_t) wasi.Filetype {
 	if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		return socketKind(fd), nil
+		return socketKind(fd)
 	}
-	return filetype(st.Mode), nil
+	return filetype(st.Mode)
 }
 
 func filetype(mode uint32) wasi.Filetype {
