@@ -277,3 +277,56 @@ func TestServerKilledWhileAPluginWorks(t *testing.T) {
 		t.Errorf("the pod has address %q, want that of the plugin", ip)
 	}
 }
+
+// stubbornPlugin fails to add, and to delete while a file is there.
+const stubbornPlugin = `#!/bin/sh
+dir=$(dirname "$0")
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+ADD) touch "$dir/added-$CNI_CONTAINERID"
+  echo '{"cniVersion":"1.0.0","code":100,"msg":"half of it is done"}'; exit 1 ;;
+DEL) if [ -e "$dir/down" ]; then echo '{"cniVersion":"1.0.0","code":11,"msg":"the store is down"}'; exit 1; fi
+  rm -f "$dir/added-$CNI_CONTAINERID" ;;
+esac
+`
+
+// TestAFailedPodStaysUntilItsNetworkIsUndone: nobody would call DEL again if the
+// pod were forgotten.
+func TestAFailedPodStaysUntilItsNetworkIsUndone(t *testing.T) {
+	conf, bin := t.TempDir(), t.TempDir()
+	down := filepath.Join(bin, "down")
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(okNetwork), 0o644))
+	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(stubbornPlugin), 0o755))
+	must(t, os.WriteFile(down, nil, 0o644))
+	n := ownNode(t, nodeOptions{flags: map[string]string{"cni-conf-dir": conf, "cni-bin-dirs": bin}})
+	config := n.podConfig(criclient.PodSpec{})
+	for _, restart := range []bool{false, true} {
+		_, err := n.Client.RunPod(t.Context(), config, "")
+		wantError(t, "run pod", err, "half of it is done", "the store is down")
+		ids := podIDs(t, n, nil)
+		if len(ids) != 1 {
+			t.Fatalf("the pods are %q, want the one that failed", ids)
+		}
+		if restart {
+			must(t, n.Kill())
+			must(t, n.Start(t.Context()))
+		}
+		s, err := n.Client.Pod(t.Context(), ids[0])
+		must(t, err)
+		if s.State != runtime.PodSandboxState_SANDBOX_NOTREADY {
+			t.Errorf("the pod that failed is %v", s.State)
+		}
+		wantError(t, "remove the pod", n.Client.RemovePod(t.Context(), ids[0]), "the store is down")
+		must(t, os.Remove(down))
+		must(t, n.Client.RemovePod(t.Context(), ids[0]))
+		if left := files(t, bin); len(left) != 2 {
+			t.Errorf("the plugin still keeps %v", left)
+		}
+		if ids := podIDs(t, n, nil); len(ids) != 0 {
+			t.Errorf("after its removal the pods are %q", ids)
+		}
+		must(t, os.WriteFile(down, nil, 0o644))
+	}
+	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
+	n.podFrom(t, config, "") // the name is free
+}

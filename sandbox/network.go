@@ -3,13 +3,15 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 )
 
 // Network gives pods their network namespaces. Safe for concurrent use.
 type Network interface {
 	// Setup makes the namespace of the pod and connects it. Nothing is left
-	// behind when it fails.
+	// behind when it fails, unless its error wraps ErrLeftBehind: then Teardown
+	// must be called, until it succeeds.
 	Setup(ctx context.Context, pod PodNetwork) (*NetworkResult, error)
 	// Teardown disconnects the pod and removes its namespace. It succeeds on
 	// what is already gone, and can be called again after an error.
@@ -22,6 +24,9 @@ type Network interface {
 	// Orphans removes every namespace of ours whose pod id is not in keep.
 	Orphans(ctx context.Context, keep map[string]bool) error
 }
+
+// ErrLeftBehind says that what was done could not all be undone.
+var ErrLeftBehind = errors.New("not all of it is undone")
 
 // PodNetwork names one pod to the network. The same value must be given to
 // Setup and Teardown, so it is part of the pod's record.

@@ -19,7 +19,8 @@ const netnsDir = "netns"
 func (m *Manager) netnsPath(id string) string { return filepath.Join(m.StateDir, netnsDir, id) }
 
 // RunPod makes a pod, which is ready when RunPod returns. On failure nothing
-// is left, and the name is free again.
+// is left, and the name is free again; where something cannot be taken back, the
+// pod stays, not ready, for whoever removes it.
 func (m *Manager) RunPod(ctx context.Context, c PodConfig) (*Pod, error) {
 	if err := m.checkPod(&c); err != nil {
 		return nil, err
@@ -30,13 +31,29 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (*Pod, error) {
 	}
 	p := &Pod{id: rec.ID, created: rec.CreatedAt, rec: rec}
 	var u undo.Stack
-	u.Push(func(context.Context) error { m.unreserve(podKey(&c)); return nil })
 	if err := m.setUpPod(ctx, p, &u); err != nil {
-		return nil, errors.Join(err, u.Run())
+		return nil, errors.Join(err, m.takeBack(p, &u))
 	}
-	u.Release()
 	m.Logger.Info("pod is ready", "pod", p.id, "name", c.Name, "namespace", c.Namespace)
 	return p, nil
+}
+
+// takeBack undoes the making of a pod that nobody has seen.
+func (m *Manager) takeBack(p *Pod, u *undo.Stack) error {
+	err := u.Run()
+	if err == nil {
+		m.unreserve(podKey(&p.rec.Config))
+		return nil
+	}
+	m.Logger.Warn("pod that failed is not wholly undone and stays until it is removed", "pod", p.id, "error", err)
+	p.rec.Phase, p.rec.Result = PhaseNotReady, nil
+	if e := m.PodRecords.Save(p.id, &p.rec); e != nil {
+		err = errors.Join(err, e)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pods[p.id] = p
+	return err
 }
 
 func (m *Manager) checkPod(c *PodConfig) error {
@@ -181,12 +198,14 @@ func (m *Manager) connect(ctx context.Context, rec *podRecord, u *undo.Stack) er
 	if rec.Network == nil {
 		return nil
 	}
-	result, err := m.Network.Setup(ctx, *rec.Network)
+	network := *rec.Network
+	result, err := m.Network.Setup(ctx, network)
+	if err == nil || errors.Is(err, ErrLeftBehind) {
+		u.Push(func(ctx context.Context) error { return m.Network.Teardown(ctx, network) })
+	}
 	if err != nil {
 		return fmt.Errorf("set up pod network: %w", err)
 	}
-	network := *rec.Network
-	u.Push(func(ctx context.Context) error { return m.Network.Teardown(ctx, network) })
 	rec.Result = result
 	return nil
 }

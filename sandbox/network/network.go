@@ -124,7 +124,8 @@ func (c *CNI) NetNSPath(podID string) string {
 }
 
 // Setup implements sandbox.Network. It returns a *NotReadyError when the node
-// has no usable network; what a plugin said is part of any other error.
+// has no usable network; what a plugin said is part of any other error, and so is
+// sandbox.ErrLeftBehind when what was done could not be taken back.
 func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.NetworkResult, err error) {
 	defer c.observe("setup", &err)()
 	if err := c.validate(pod); err != nil {
@@ -222,7 +223,10 @@ func (c *CNI) undo(ctx context.Context, n *network, pod sandbox.PodNetwork, args
 	if err := c.lib.DelNetworkList(ctx, n.list, args); err != nil {
 		errs = append(errs, c.describe(ctx, "delete", n, pod, err))
 	}
-	return errors.Join(append(errs, c.netns.Remove(pod.ID))...)
+	if err := errors.Join(append(errs, c.netns.Remove(pod.ID))...); err != nil {
+		return fmt.Errorf("%w: %w", sandbox.ErrLeftBehind, err)
+	}
+	return nil
 }
 
 // Teardown implements sandbox.Network. The namespace goes only when all plugins
