@@ -30,7 +30,7 @@ func parseSandboxSecurity(c *runtimev1.LinuxSandboxSecurityContext, p *sandbox.P
 	if _, _, err := parseSeccomp(c.Seccomp, c.SeccompProfilePath); err != nil {
 		return err
 	}
-	if err := checkAppArmor(c.Apparmor, ""); err != nil {
+	if p.AppArmor, err = parseAppArmor(c.Apparmor, ""); err != nil {
 		return err
 	}
 	return checkSELinux(c.SelinuxOptions)
@@ -58,7 +58,7 @@ func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security
 		return s, err
 	}
 	//lint:ignore SA1019 likewise
-	if err := checkAppArmor(c.Apparmor, c.ApparmorProfile); err != nil {
+	if s.AppArmor, err = parseAppArmor(c.Apparmor, c.ApparmorProfile); err != nil {
 		return s, err
 	}
 	if err := checkSELinux(c.SelinuxOptions); err != nil {
@@ -133,36 +133,38 @@ func seccompFile(path string) (sandbox.SeccompMode, string, error) {
 	return sandbox.SeccompLocalhost, path, nil
 }
 
-// checkAppArmor refuses profiles: a worker becomes a container without execve,
-// at which AppArmor would confine it. Without a profile of the node there is
-// nothing to do: this server has no default one.
-func checkAppArmor(p *runtimev1.SecurityProfile, name string) error {
+// parseAppArmor takes a profile of the node, or the name by which older kubelets
+// gave it. This server has no default one: RuntimeDefault asks for nothing.
+func parseAppArmor(p *runtimev1.SecurityProfile, name string) (string, error) {
 	if p == nil {
 		if profile, ok := strings.CutPrefix(name, "localhost/"); ok {
-			return noAppArmor(profile)
+			return localAppArmor(profile)
 		}
 		if name == "" || name == "runtime/default" || name == "unconfined" {
-			return nil
+			return "", nil
 		}
-		return invalid("AppArmor profile %q is not known", name)
+		return "", invalid("AppArmor profile %q is not known", name)
 	}
 	switch p.ProfileType {
 	case runtimev1.SecurityProfile_RuntimeDefault, runtimev1.SecurityProfile_Unconfined:
-		return nil
+		return "", nil
 	case runtimev1.SecurityProfile_Localhost:
-		return noAppArmor(p.LocalhostRef)
+		return localAppArmor(p.LocalhostRef)
 	}
-	return invalid("AppArmor profile type %s is not known", p.ProfileType)
+	return "", invalid("AppArmor profile type %s is not known", p.ProfileType)
 }
 
-func noAppArmor(profile string) error {
-	return unsupported("AppArmor profile %q: this server does not confine by AppArmor: remove securityContext.appArmorProfile from the pod and its containers, "+
-		"or confine them by securityContext.seccompProfile", profile)
+func localAppArmor(profile string) (string, error) {
+	if profile == "" {
+		return "", invalid("AppArmor profile Localhost needs a name")
+	}
+	return profile, nil
 }
 
-// checkSELinux refuses labels, for the same reason, and also where the node has
-// no SELinux: containerd runs the pod there without the label, but whoever asks
-// for a confinement is not to take the lack of it for one.
+// checkSELinux refuses labels: a worker becomes a container without execve, at
+// which SELinux would give it one. So it does where the node has no SELinux:
+// containerd runs the pod there without the label, but whoever asks for a
+// confinement is not to take the lack of it for one.
 func checkSELinux(o *runtimev1.SELinuxOption) error {
 	if o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
 		return nil

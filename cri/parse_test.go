@@ -66,7 +66,7 @@ func TestPodsThatCannotBeAsAskedAreRefused(t *testing.T) {
 		"unknown policy":       {func(_ *podConfig, s *podSecurity) { s.SupplementalGroupsPolicy = unknown }, sandbox.ErrInvalid},
 		"unknown seccomp":      {func(_ *podConfig, s *podSecurity) { s.Seccomp = profile(unknown, "") }, sandbox.ErrInvalid},
 		"unknown seccomp path": {func(_ *podConfig, s *podSecurity) { s.SeccompProfilePath = "what" }, sandbox.ErrInvalid},
-		"AppArmor of the node": {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(2, "p") }, sandbox.ErrUnsupported},
+		"nameless AppArmor":    {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(2, "") }, sandbox.ErrInvalid},
 		"unknown AppArmor":     {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(unknown, "p") }, sandbox.ErrInvalid},
 		"SELinux label":        {func(_ *podConfig, s *podSecurity) { s.SelinuxOptions = &runtimev1.SELinuxOption{Level: "s0"} }, sandbox.ErrUnsupported},
 	} {
@@ -103,8 +103,7 @@ func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
 			s.Seccomp = profile(runtimev1.SecurityProfile_Localhost, "relative.json")
 		}, sandbox.ErrInvalid},
 		"unknown seccomp path": {func(_ *configuration, s *security) { s.SeccompProfilePath = "localhosts/x" }, sandbox.ErrInvalid},
-		"AppArmor of the node": {func(_ *configuration, s *security) { s.Apparmor = profile(2, "p") }, sandbox.ErrUnsupported},
-		"AppArmor by its path": {func(_ *configuration, s *security) { s.ApparmorProfile = "localhost/p" }, sandbox.ErrUnsupported},
+		"nameless AppArmor":    {func(_ *configuration, s *security) { s.Apparmor = profile(2, "") }, sandbox.ErrInvalid},
 		"unknown AppArmor":     {func(_ *configuration, s *security) { s.ApparmorProfile = "p" }, sandbox.ErrInvalid},
 		"SELinux label":        {func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} }, sandbox.ErrUnsupported},
 	} {
@@ -116,14 +115,31 @@ func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
 	}
 }
 
-func TestRefusedProfilesSayWhatToDo(t *testing.T) {
+func TestRefusedLabelsSayWhatToDo(t *testing.T) {
+	const want = "remove securityContext.seLinuxOptions"
+	_, err := parseContainer(containerWith(func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} }))
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q in it", err, want)
+	}
+}
+
+func TestAppArmorProfiles(t *testing.T) {
 	for want, change := range map[string]func(*configuration, *security){
-		"remove securityContext.seLinuxOptions":  func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} },
-		"remove securityContext.appArmorProfile": func(_ *configuration, s *security) { s.Apparmor = profile(2, "p") },
+		"by-type": func(_ *configuration, s *security) { s.Apparmor = profile(2, "by-type") },
+		"by-path": func(_ *configuration, s *security) { s.ApparmorProfile = "localhost/by-path" },
+		"type": func(_ *configuration, s *security) {
+			s.Apparmor, s.ApparmorProfile = profile(2, "type"), "localhost/path"
+		},
+		"": func(_ *configuration, s *security) { s.Apparmor, s.ApparmorProfile = profile(1, ""), "localhost/path" },
 	} {
-		if _, err := parseContainer(containerWith(change)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q in it", err, want)
+		c, err := parseContainer(containerWith(change))
+		if err != nil || c.Security.AppArmor != want {
+			t.Errorf("got %q, %v, want %q", c.Security.AppArmor, err, want)
 		}
+	}
+	p, err := parsePod(podWith(func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(2, "p") }), "")
+	if err != nil || p.AppArmor != "p" {
+		t.Errorf("got %q, %v, want p", p.AppArmor, err)
 	}
 }
 

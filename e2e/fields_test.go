@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -156,6 +157,80 @@ func TestOOMScoreAndDevices(t *testing.T) {
 	p.wantToolFails("not permitted", with("r"), "write", "/dev/oven", "bread")
 	p.wantTool("", with("w"), "write", "/dev/oven", "bread")
 	p.wantToolFails("not permitted", with("w"), "cat", "/dev/oven")
+}
+
+// bakerProfile allows all but what it denies. Who may signal a confined process is
+// part of every profile for containers.
+const bakerProfile = `profile cri-wasmer-e2e flags=(attach_disconnected,mediate_deleted) {
+  file,
+  network,
+  capability,
+  signal (receive) peer=unconfined,
+  deny /etc/marker rw,
+}
+profile cri-wasmer-e2e-deaf flags=(attach_disconnected,mediate_deleted) {
+  file,
+  network,
+  capability,
+}
+`
+
+func TestAppArmorConfines(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	local := func(profile string) func(containerConfig) {
+		return secure(func(s *runtime.LinuxContainerSecurityContext) {
+			s.Apparmor = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Localhost, LocalhostRef: profile}
+		})
+	}
+	refused := func(name, profile string, code codes.Code, parts ...string) {
+		t.Helper()
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+		local(profile)(config)
+		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		wantCode(t, name, err, code, parts...)
+	}
+	on, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	if !strings.HasPrefix(string(on), "Y") {
+		refused("without AppArmor", "cri-wasmer-e2e", codes.Unimplemented, "this node has no AppArmor", "remove securityContext.appArmorProfile")
+		return
+	}
+	refused("a profile that is not loaded", "no-such-profile", codes.InvalidArgument, "no-such-profile", "apparmor_parser")
+	parser, err := exec.LookPath("apparmor_parser")
+	if err != nil {
+		t.Skip("needs apparmor_parser, to load a profile")
+	}
+	file := filepath.Join(t.TempDir(), "profile")
+	must(t, os.WriteFile(file, []byte(bakerProfile), 0o644))
+	load := func(flag string) error {
+		out, err := exec.Command(parser, "--skip-cache", flag, file).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("apparmor_parser %s: %w: %s", flag, err, out)
+		}
+		return nil
+	}
+	must(t, load("--replace"))
+	t.Cleanup(func() { must(t, load("--remove")) })
+	p.wantTool("cri-wasmer-e2e (enforce)", local("cri-wasmer-e2e"), "cat", "/proc/self/attr/current")
+	p.wantToolFails("permission denied", local("cri-wasmer-e2e"), "cat", "/etc/marker")
+	p.wantToolFails("permission denied", func(c containerConfig) {
+		local("cri-wasmer-e2e")(c)
+		secure(func(s *runtime.LinuxContainerSecurityContext) { s.RunAsUser = &runtime.Int64Value{Value: 1234} })(c)
+	}, "cat", "/etc/marker")
+	for profile, code := range map[string]int32{"cri-wasmer-e2e": 143, "cri-wasmer-e2e-deaf": 137} {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+		local(profile)(config)
+		c := p.createFrom(config)
+		c.start()
+		c.waitLine("up")
+		r, err := n.Client.Exec(t.Context(), c.id, 30, "cat", "/proc/self/attr/current")
+		must(t, err)
+		if got := strings.TrimSpace(string(r.Stdout)); got != profile+" (enforce)" {
+			t.Errorf("a command of exec is confined by %q, want %s", got, profile)
+		}
+		s, _ := c.stop(10)
+		c.wantExit(s, code, "Error")
+	}
 }
 
 // hostTmpfs mounts a tmpfs, shared with what is cloned of it, until the end of

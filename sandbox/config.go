@@ -36,6 +36,7 @@ type PodConfig struct {
 	Sysctls      map[string]string `json:"sysctls,omitempty"`
 	Privileged   bool              `json:"privileged,omitempty"`
 	User         UserSpec          `json:"user,omitzero"`      // of the init process
+	AppArmor     string            `json:"appArmor,omitempty"` // profile; confines containers that name it, too
 	Resources    Resources         `json:"resources,omitzero"` // of all containers, as the kubelet has set them already
 	Overhead     Resources         `json:"overhead,omitzero"`  // likewise
 	Handler      string            `json:"handler,omitempty"`  // runtime handler as asked
@@ -90,6 +91,7 @@ type Security struct {
 	AddAmbient       []string    `json:"addAmbient,omitempty"`
 	Seccomp          SeccompMode `json:"seccomp,omitempty"`
 	SeccompProfile   string      `json:"seccompProfile,omitempty"` // path, for SeccompLocalhost
+	AppArmor         string      `json:"appArmor,omitempty"`       // profile; empty: none
 	MaskedPaths      []string    `json:"maskedPaths,omitempty"`
 	ReadonlyPaths    []string    `json:"readonlyPaths,omitempty"`
 }

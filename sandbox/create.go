@@ -30,6 +30,9 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if err := checkContainer(&config); err != nil {
 		return nil, err
 	}
+	if err := m.checkAppArmor(config.Security.AppArmor); err != nil {
+		return nil, err
+	}
 	if err := checkContainerUserNS(&config.Security, pod.Config.UserNS); err != nil {
 		return nil, err
 	}
@@ -107,6 +110,13 @@ func checkContainer(c *ContainerConfig) error {
 	}
 	_, err := capsOf(&c.Security, 0, ^uint64(0))
 	return err
+}
+
+func (m *Manager) checkAppArmor(profile string) error {
+	if profile == "" {
+		return nil
+	}
+	return m.CheckAppArmor(profile)
 }
 
 // checkContainerUserNS refuses users that are not the pod's: all containers of a

@@ -78,6 +78,9 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if c.UserNS != nil && m.NoUserNS != nil {
 		return fmt.Errorf("this node has no user namespaces for pods: %w: set hostUsers of the pod to true: %w", m.NoUserNS, ErrUnsupported)
 	}
+	if err := m.checkAppArmor(c.AppArmor); err != nil {
+		return err
+	}
 	return checkSysctls(c)
 }
 

@@ -109,6 +109,7 @@ type ProcessSpec struct {
 	Caps          Caps
 	NoNewPrivs    bool
 	Seccomp       []byte // struct sock_filter[]; nil: unconfined
+	AppArmor      string // profile; empty: that of the daemon
 	OOMScoreAdj   int64
 	Rlimits       []Rlimit
 	MaskedPaths   []string // below /proc

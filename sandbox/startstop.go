@@ -149,7 +149,7 @@ func (m *Manager) confinement(rec *containerRecord) (ProcessSpec, error) {
 		return ProcessSpec{}, fmt.Errorf("seccomp: %w", err)
 	}
 	spec := ProcessSpec{
-		User: rec.User, Caps: caps, NoNewPrivs: s.NoNewPrivs, Seccomp: filter,
+		User: rec.User, Caps: caps, NoNewPrivs: s.NoNewPrivs, Seccomp: filter, AppArmor: s.AppArmor,
 		OOMScoreAdj: rec.Config.Resources.OOMScoreAdj, MaxProcs: maxProcs(&rec.Config.Resources),
 	}
 	if !s.Privileged {
@@ -312,11 +312,14 @@ func (m *Manager) stopContainer(ctx context.Context, c *Container, grace time.Du
 		if err != nil {
 			return err
 		}
-		if err := proc.Signal(sig); err != nil {
-			return fmt.Errorf("send %s: %w", name, err)
-		}
-		if stopped, err := awaitExit(ctx, c, grace); stopped || err != nil {
-			return err
+		err = proc.Signal(sig)
+		if err == nil {
+			stopped, err := awaitExit(ctx, c, grace)
+			if stopped || err != nil {
+				return err
+			}
+		} else { // an AppArmor profile need not let it through
+			m.Logger.Warn("the stop signal cannot be sent", "container", c.id, "signal", name, "error", err)
 		}
 	}
 	return m.kill(ctx, c, proc)
@@ -341,13 +344,17 @@ func (m *Manager) kill(ctx context.Context, c *Container, proc Process) error {
 	path := c.rec.Cgroup
 	c.killed = true
 	c.mu.Unlock()
-	if err := proc.Signal(sigkill); err != nil {
-		return fmt.Errorf("kill: %w", err)
+	refused := proc.Signal(sigkill)
+	cg, err := m.Cgroups.Open(path)
+	if err == nil {
+		err = cg.Kill(ctx) // which asks no security module on cgroup v2
 	}
-	if cg, err := m.Cgroups.Open(path); err == nil {
-		if err := cg.Kill(ctx); err != nil {
-			m.Logger.Warn("kill the rest of the cgroup", "container", c.id, "error", err)
-		}
+	switch {
+	case err == nil:
+	case refused == nil:
+		m.Logger.Warn("kill the rest of the cgroup", "container", c.id, "error", err)
+	default:
+		return fmt.Errorf("kill: %w", errors.Join(refused, err))
 	}
 	select {
 	case <-c.exited:

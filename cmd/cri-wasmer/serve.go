@@ -27,6 +27,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/internal/version"
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/apparmor"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/cgroup"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/dial"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/namespace"
@@ -218,7 +219,7 @@ func (d *daemon) openManager(ctx context.Context) error {
 	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
 		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Namespaces: d.kept, NoUserNS: d.noUserNS, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
-		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{},
+		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{}, CheckAppArmor: apparmor.Check,
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Observer: observer{d.metrics}, Logger: d.log,
 		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
 	})

@@ -172,6 +172,17 @@ static int set_title(const struct entry *e, const struct step *s)
 	return 0;
 }
 
+/* Without an execve, at which a profile is usually entered. A kernel that has
+ * other security modules as well has a directory for each. */
+static int apparmor(const char *profile)
+{
+	char command[4096];
+	int n = snprintf(command, sizeof command, "changeprofile %s", profile);
+	if (write_file("/proc/self/attr/apparmor/current", command, (size_t)n) == 0)
+		return 0;
+	return errno == ENOENT ? write_file("/proc/self/attr/current", command, (size_t)n) : -1;
+}
+
 void entry_close_rest(const struct entry *e)
 {
 	unsigned from = 0;
@@ -207,6 +218,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_FD: return keep_fd(e, fd, u32(s->data));
 	case STEP_TERMINAL: return ioctl(0, TIOCSCTTY, 0);
 	case STEP_TITLE: return set_title(e, s);
+	case STEP_APPARMOR: return apparmor(text(s, buf, sizeof buf));
 	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 16), 0, 0, 0);
 	}
 	errno = ENOSYS;

@@ -308,6 +308,9 @@ func (b *builder) hardening() error {
 		b.plan.Add(workerv1.StepName, comm(b.spec.Args[0]))
 		b.plan.Add(workerv1.StepTitle, title(b.spec.Args))
 	}
+	if b.spec.AppArmor != "" {
+		b.plan.Add(workerv1.StepAppArmor, []byte(b.spec.AppArmor))
+	}
 	if b.spec.Seccomp != nil {
 		b.plan.Add(workerv1.StepSeccomp, b.spec.Seccomp)
 	}

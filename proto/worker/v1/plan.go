@@ -31,6 +31,7 @@ const (
 	StepName            // data: comm of the process, at most 15 bytes
 	StepTerminal        // stdin becomes the controlling terminal: after StepStdio
 	StepTitle           // data: the arguments that /proc/PID/cmdline shows, each with a NUL; cut to TitleRoom
+	StepAppArmor        // data: profile to be confined by from here on; must come after all that it might not allow
 	stepEnd
 
 	// Steps that stand only in a Status.
@@ -48,7 +49,8 @@ var stepNames = [...]string{ // not a map, which would cost each worker its maki
 	StepNoNewPrivs: "set no_new_privs", StepSeccomp: "install seccomp filter", StepStdio: "set up stdio",
 	StepFD: "keep file descriptor", StepName: "set process name",
 	StepTerminal: "take controlling terminal", StepTitle: "set process title",
-	StepPlan: "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
+	StepAppArmor: "enter AppArmor profile",
+	StepPlan:     "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
 }
 
 func (s Step) String() string {
