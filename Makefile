@@ -203,18 +203,23 @@ bench: build guests ## Benchmarks (BENCH=regexp BENCHTIME=1s BENCHPKG=./...), an
 # The other hosts are a module of their own: bench/go.mod.
 ROUNDS ?= 3
 .PHONY: bench-hosts
-bench-hosts: guests $(OUT)/guests/sqlite-c.wasm ## The same guests under our engine and host, wazero and wasmtime (ROUNDS=3 ONLY=files)
+bench-hosts: guests $(OUT)/guests/sqlite-c.wasm $(OUT)/natives/bench-c $(OUT)/natives/sqlite-c ## The same guests under our engine and host, wazero, wasmtime, and without (ROUNDS=3 ONLY=files)
 	@$(GO) build -o $(OUT)/wasitest ./engine/wasitest
 	@cd bench && $(GO) build -o $(OUT)/bench .
-	@$(OUT)/bench -guests $(OUT)/guests -wasitest $(OUT)/wasitest -rounds $(ROUNDS) $(if $(ONLY),-only $(ONLY))
+	@$(OUT)/bench -guests $(OUT)/guests -natives $(OUT)/natives -wasitest $(OUT)/wasitest -rounds $(ROUNDS) $(if $(ONLY),-only $(ONLY))
 
 SQLITE := github.com/mattn/go-sqlite3
-$(OUT)/guests/sqlite-c.wasm: bench/guest/sqlite.c bench/go.mod
+$(OUT)/guests/sqlite-c.wasm: TARGET := --target=wasm32-wasi -O2 -D_WASI_EMULATED_MMAN -lwasi-emulated-mman
+$(OUT)/natives/sqlite-c: TARGET := -O3 -lm
+$(OUT)/guests/sqlite-c.wasm $(OUT)/natives/sqlite-c: bench/guest/sqlite.c bench/go.mod
 	@mkdir -p $(@D)
 	cd bench && $(GO) mod download $(SQLITE)
 	d="$$(cd bench && $(GO) list -m -f '{{.Dir}}' $(SQLITE))"; \
-	clang --target=wasm32-wasi -O2 -w -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION -D_WASI_EMULATED_MMAN -I"$$d" \
-	  -o $@ bench/guest/sqlite.c "$$d/sqlite3-binding.c" -lwasi-emulated-mman
+	clang -w -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION -I"$$d" -o $@ bench/guest/sqlite.c "$$d/sqlite3-binding.c" $(TARGET)
+
+$(OUT)/natives/bench-c: e2e/guests/c/bench.c
+	@mkdir -p $(@D)
+	clang -O3 -o $@ $<
 
 .PHONY: compare
 compare: build guests ## This runtime beside containerd and runc (CRI_PEER=DIR with their binaries; ARGS='-rows regexp -effort 0.5')

@@ -15,6 +15,7 @@ import (
 const (
 	ours     = "cri-wasmer"
 	wazeroV1 = "wazero"
+	native   = "native" // no host at all
 
 	// cacheVariable names a directory for compiled code.
 	cacheVariable = "BENCH_CACHE"

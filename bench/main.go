@@ -1,5 +1,6 @@
 // Command bench runs the same guests under this project's engine and WASI host,
-// under wazero, and under wasmtime, and prints the times side by side.
+// under wazero, and under wasmtime, and as programs of the machine, and prints
+// the times side by side.
 //
 //	bench [flags]
 //
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +33,7 @@ func main() {
 type options struct {
 	guests   string // directory of bench-c.wasm and sqlite-c.wasm
 	wasitest string // the command that runs a module under our host
+	natives  string // directory of the guests as programs of the machine, named as their modules without .wasm; empty: none
 	rounds   int
 	only     string // a group
 	without  string // a host
@@ -44,6 +47,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	flags.StringVar(&o.guests, "guests", "../build/guests", "directory of the guests")
 	flags.StringVar(&o.wasitest, "wasitest", "../build/wasitest", "the command that runs a module as a worker does")
+	flags.StringVar(&o.natives, "natives", "", "directory of the guests compiled for this machine")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each host runs each guest")
 	flags.StringVar(&o.only, "only", "", "one group: calls, files, sqlite or compute")
 	flags.StringVar(&o.without, "without", "", "a host to leave out")
@@ -83,6 +87,10 @@ func compare(o options) error {
 			continue
 		}
 		found = true
+		hosts := hosts
+		if o.natives != "" && g.name != "calls" && o.without != native {
+			hosts = append(slices.Clip(hosts), native)
+		}
 		t := newTable(hosts)
 		for round := range o.rounds {
 			for i := range hosts { // who begins changes from round to round
@@ -118,11 +126,16 @@ func runGuest(o options, dir, host string, g group) (string, error) {
 	module := filepath.Join(o.guests, g.module)
 	cache := filepath.Join(dir, "cache")
 	cmd := exec.Command(o.wasitest, append([]string{"run", "-cache", cache, "-dir", root + ":/", module}, g.args...)...)
-	if host != ours {
+	switch host {
+	case ours:
+		if err := os.MkdirAll(cache, 0o700); err != nil {
+			return "", err
+		}
+	case native:
+		cmd = exec.Command(filepath.Join(o.natives, strings.TrimSuffix(g.module, ".wasm")), nativeArgs(root, g.args)...)
+	default:
 		cmd = exec.Command("/proc/self/exe", append([]string{"host", host, module, root}, g.args...)...)
 		cmd.Env = append(os.Environ(), cacheVariable+"="+filepath.Join(dir, host))
-	} else if err := os.MkdirAll(cache, 0o700); err != nil {
-		return "", err
 	}
 	out, err := cmd.Output()
 	var exit *exec.ExitError
@@ -130,4 +143,17 @@ func runGuest(o options, dir, host string, g group) (string, error) {
 		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	return string(out), err
+}
+
+// nativeArgs puts the paths of a guest below the directory that is its root
+// elsewhere.
+func nativeArgs(root string, args []string) []string {
+	var list []string
+	for _, a := range args {
+		if strings.HasPrefix(a, "/") {
+			a = root + a
+		}
+		list = append(list, a)
+	}
+	return list
 }
