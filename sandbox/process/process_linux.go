@@ -145,7 +145,8 @@ func (p *process) ask(ctx context.Context, r workerv1.Request, fds ...int) (int,
 }
 
 func (p *process) askOn(ctx context.Context, s int, r workerv1.Request, fds []int) error {
-	timeout := unix.NsecToTimeval(int64(controlTimeout(ctx)))
+	patience := controlTimeout(ctx)
+	timeout := unix.NsecToTimeval(int64(patience))
 	for _, option := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
 		if err := unix.SetsockoptTimeval(s, unix.SOL_SOCKET, option, &timeout); err != nil {
 			return os.NewSyscallError("setsockopt", err)
@@ -166,6 +167,9 @@ func (p *process) askOn(ctx context.Context, s int, r workerv1.Request, fds []in
 	}
 	if hungUp(err) {
 		return fmt.Errorf("process %d has ended: %w: %w", p.ref.PID, sandbox.ErrPrecondition, err)
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("worker %d does not answer within %s, being stopped or starved of CPU: %w", p.ref.PID, patience.Round(time.Millisecond), err)
 	}
 	if err != nil {
 		return fmt.Errorf("reach worker %d: %w", p.ref.PID, err)
