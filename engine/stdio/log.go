@@ -8,8 +8,8 @@
 //
 // where the tag F ends a line and P says that the line goes on (kubernetes
 // design proposal "CRI: logging"; kubelet pkg/kubelet/kuberuntime/logs). A
-// write of the guest is one write to the file, and it is in the file when
-// Write returns, but for an unfinished line: that waits for its end, for 16
+// write of the guest is one write to the file, or a few of whole lines when it
+// is large, and it is in the file when Write returns, but for an unfinished line: that waits for its end, for 16
 // KiB, for Close, or a moment at most, so that a guest which is killed loses
 // nothing that was visible to it for long.
 //
@@ -31,7 +31,7 @@ const (
 	MaxLine = 16 << 10
 	// partialDelay is how long an unfinished line waits for its end.
 	partialDelay = 200 * time.Millisecond
-	maxKeptBuf   = 64 << 10 // a larger buffer is given back after use
+	maxOut       = 64 << 10 // of lines that are written to the file at once
 )
 
 // Log is one CRI log file. Safe for concurrent use.
@@ -91,7 +91,7 @@ type Stream struct {
 	full, part string // what stands between time and text
 	// the fields below are guarded by log.mu
 	pending []byte // an unfinished line, shorter than MaxLine
-	out     []byte // reused
+	out     []byte // lines to write, at most maxOut; reused
 	timer   *time.Timer
 }
 
@@ -103,7 +103,9 @@ func (s *Stream) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	n := len(p)
 	l.stamp.set(l.now())
-	s.out = s.out[:0]
+	if len(p) > maxOut/8 && cap(s.out) < maxOut {
+		s.out = make([]byte, 0, maxOut) // not in steps; most guests never need it
+	}
 	for len(p) > 0 {
 		p = s.take(p)
 	}
@@ -129,6 +131,9 @@ func (s *Stream) take(p []byte) []byte {
 }
 
 func (s *Stream) line(tag string, text []byte) {
+	if n := len(s.log.stamp.text) + len(tag) + len(s.pending) + len(text) + 1; len(s.out)+n > maxOut {
+		s.write()
+	}
 	s.out = append(s.out, s.log.stamp.text[:]...)
 	s.out = append(s.out, tag...)
 	s.out = append(s.out, s.pending...)
@@ -137,17 +142,15 @@ func (s *Stream) line(tag string, text []byte) {
 	s.pending = s.pending[:0]
 }
 
+// write moves what lines there are into the file.
 func (s *Stream) write() {
 	l := s.log
-	if len(s.out) == 0 || l.file == nil {
-		return
+	if len(s.out) > 0 && l.file != nil {
+		if _, err := l.file.Write(s.out); err != nil && l.lost == nil {
+			l.lost = err
+		}
 	}
-	if _, err := l.file.Write(s.out); err != nil && l.lost == nil {
-		l.lost = err
-	}
-	if cap(s.out) > maxKeptBuf {
-		s.out = nil
-	}
+	s.out = s.out[:0]
 }
 
 // flush writes the unfinished line, if any, with the tag.
@@ -156,7 +159,6 @@ func (s *Stream) flush(tag string) {
 		return
 	}
 	s.log.stamp.set(s.log.now())
-	s.out = s.out[:0]
 	s.line(tag, nil)
 	s.write()
 }

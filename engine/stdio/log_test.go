@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func TestStreamWritesLines(t *testing.T) {
 		{"line of just the maximum", []string{long + "\n"}, []string{"stdout F " + long}},
 		{"line over the maximum", []string{long + "y\n"}, []string{"stdout P " + long, "stdout F y"}},
 		{"maximum reached by pieces", []string{long[1:], "zy\n"}, []string{"stdout P " + long[1:] + "z", "stdout F y"}},
+		{"more than one write to the file", []string{strings.Repeat(long[:100]+"\n", 2000)}, slices.Repeat([]string{"stdout F " + long[:100]}, 2000)},
 		{"nothing", []string{""}, nil},
 		{"carriage return stays", []string{"a\r\n"}, []string{"stdout F a\r"}},
 	}
@@ -145,9 +147,11 @@ func TestLostOutputIsToldOnClose(t *testing.T) {
 func TestWriteDoesNotAllocate(t *testing.T) {
 	l, _ := openLog(t)
 	s := l.Stream("stdout")
-	line := []byte("a line of some length\n")
-	if n := testing.AllocsPerRun(100, func() { s.Write(line) }); n != 0 {
-		t.Errorf("Write allocates %v times", n)
+	for _, text := range []string{"a line of some length\n", strings.Repeat("x", 99) + "\n", strings.Repeat("a line of some length\n", 4000)} {
+		b := []byte(text)
+		if n := testing.AllocsPerRun(100, func() { s.Write(b) }); n != 0 {
+			t.Errorf("Write of %d bytes allocates %v times", len(text), n)
+		}
 	}
 	l.Close()
 }
@@ -162,5 +166,20 @@ func BenchmarkWriteLine(b *testing.B) {
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
 		s.Write(line)
+	}
+}
+
+// A guest that writes much at once, as cat does.
+func BenchmarkWriteBlock(b *testing.B) {
+	f, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := NewLog(f).Stream("stdout")
+	block := bytes.Repeat([]byte("the quick brown fox jumps over the lazy dog 0123456789, and so on and on and on, until the line has its hundred and 28 bytes..\n"), 512)
+	b.SetBytes(int64(len(block)))
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Write(block)
 	}
 }
