@@ -17,7 +17,7 @@ import (
 )
 
 // metered starts a node whose metrics can be scraped.
-func metered(t *testing.T) (*node, *scraper) {
+func metered(t testing.TB) (*node, *scraper) {
 	t.Helper()
 	requireServer(t)
 	dir, err := os.MkdirTemp("/tmp", "cm") // short, for the socket

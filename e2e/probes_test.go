@@ -80,12 +80,13 @@ func (p *probed) stock(t testing.TB) (s stock, scope leak.Scope) {
 }
 
 func TestProbesByExecAddUpToNothing(t *testing.T) {
-	n := ownNode(t, nodeOptions{})
+	n, metrics := metered(t)
 	p := startProbed(t, n, 20)
 	for range 5 { // what comes once: buffers, threads, the module in memory
 		p.round(t)
 	}
 	before, scope := p.stock(t)
+	goroutines := metrics.values(t)
 	for range 15 {
 		p.round(t)
 	}
@@ -93,6 +94,9 @@ func TestProbesByExecAddUpToNothing(t *testing.T) {
 	must(t, err)
 	if len(more) > 0 {
 		t.Errorf("300 probes leave more than there was:\n%s", strings.Join(more, "\n"))
+	}
+	if err := metrics.settled(t, goroutines); err != nil {
+		t.Error(err)
 	}
 	after, _ := p.stock(t)
 	t.Logf("server: %d to %d KiB, all processes: %d to %d KiB", before.rss>>10, after.rss>>10, before.total>>10, after.total>>10)
@@ -105,12 +109,13 @@ func TestProbesByExecAddUpToNothing(t *testing.T) {
 //
 //	make bench BENCHPKG=./e2e BENCH=ExecProbes BENCHTIME=180x
 func BenchmarkExecProbes(b *testing.B) {
-	n := ownNode(b, nodeOptions{})
+	n, metrics := metered(b)
 	p := startProbed(b, n, 50)
 	for range 5 {
 		p.round(b)
 	}
 	before, _ := p.stock(b)
+	goroutines := metrics.values(b)["go_goroutines"]
 	cpu, err := procstat.CPU(n.PID())
 	must(b, err)
 	start := time.Now()
@@ -125,10 +130,12 @@ func BenchmarkExecProbes(b *testing.B) {
 	busy, err := procstat.CPU(n.PID())
 	must(b, err)
 	after, _ := p.stock(b)
+	more := metrics.values(b)["go_goroutines"] - goroutines
 	report(b, all)
 	b.ReportMetric(float64(after.rss-before.rss)/1024, "server-KiB-grown")
 	b.ReportMetric(float64(after.total-before.total)/1024, "all-KiB-grown")
 	b.ReportMetric(float64(after.threads-before.threads), "server-threads-grown")
+	b.ReportMetric(more, "server-goroutines-grown")
 	b.ReportMetric(float64(len(after.things.Since(before.things))), "things-more")
 	b.ReportMetric(100*(busy-cpu).Seconds()/elapsed.Seconds(), "server-%CPU")
 }
