@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -44,39 +45,46 @@ func (a Auth) authenticator() (authn.Authenticator, error) {
 	if a.IsZero() {
 		return authn.Anonymous, nil
 	}
-	user, pass := a.Username, a.Password
-	if a.Auth != "" && user == "" && pass == "" {
-		raw, err := base64.StdEncoding.DecodeString(a.Auth)
-		if err != nil {
-			raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "="))
-		}
-		u, p, ok := strings.Cut(string(raw), ":")
-		if err != nil || !ok {
-			return nil, errors.New("the auth field of the credentials is not the base64 form of user:password")
-		}
-		user, pass = u, strings.Trim(p, "\x00")
+	user, pass, err := a.userPassword()
+	if err != nil {
+		return nil, err
 	}
 	return authn.FromConfig(authn.AuthConfig{
 		Username: user, Password: pass, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
 	}), nil
 }
 
+// userPassword gives the two, which may be told in one field.
+func (a Auth) userPassword() (user, password string, err error) {
+	if a.Auth == "" || a.Username != "" || a.Password != "" {
+		return a.Username, a.Password, nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(a.Auth)
+	if err != nil {
+		raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "="))
+	}
+	user, password, ok := strings.Cut(string(raw), ":")
+	if err != nil || !ok {
+		return "", "", errors.New("the auth field of the credentials is not the base64 form of user:password")
+	}
+	return user, strings.Trim(password, "\x00"), nil
+}
+
 // secrets lists the strings that no text may show.
 func (a Auth) secrets() []string {
 	list := []string{a.Password, a.Auth, a.IdentityToken, a.RegistryToken}
-	if raw, err := base64.StdEncoding.DecodeString(a.Auth); err == nil {
-		if u, p, ok := strings.Cut(string(raw), ":"); ok {
-			list = append(list, p, base64.StdEncoding.EncodeToString([]byte(u+":"+p)))
+	for _, c := range []Auth{{Username: a.Username, Password: a.Password}, {Auth: a.Auth}} {
+		if user, password, err := c.userPassword(); err == nil && password != "" {
+			list = append(list, password, url.QueryEscape(password), base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 		}
-	}
-	if a.Password != "" {
-		list = append(list, url.QueryEscape(a.Password), base64.StdEncoding.EncodeToString([]byte(a.Username+":"+a.Password)))
 	}
 	return list
 }
 
-// scrub replaces every secret in text.
+// scrub replaces every secret in text, the longest first: another one may be a
+// part of it.
 func scrub(text string, secrets []string) string {
+	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
 		if len(s) > 2 { // shorter ones would shred the text and are no secret
 			text = strings.ReplaceAll(text, s, "REDACTED")
