@@ -232,12 +232,14 @@ KILLS ?= 200
 store-kill: build guests ## Kill the server KILLS times while it pulls, compiles and removes images (default 200)
 	STORE_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run 'TestKilledStoreStaysWhole' ./e2e
 
+# Inputs that are found are made smaller for a minute each unless that is bounded,
+# during which nothing new is tried.
 FUZZTIME ?= 20s
 .PHONY: fuzz
 fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
 	@for pkg in $$($(GO) list $(or $(FUZZPKG),./...)); do \
 	  for f in $$($(GO) test -run '^$$' -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	  done; \
 	done
 
