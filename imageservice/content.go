@@ -39,6 +39,12 @@ func (p *pull) fetchBlob(ctx context.Context, d format.Descriptor) error {
 	if p.s.store.hasBlob(d.Digest, d.Size) {
 		return nil
 	}
+	if most := p.s.cfg.Limits.WithDefaults().MaxBytes; d.Size > most { // as for a layer that is unpacked
+		return &imgerr.Error{
+			Kind: imgerr.ErrLimit, Text: fmt.Sprintf("blob %s is %d bytes long, at most %d are allowed", d.Digest, d.Size, most),
+			Remedy: "raise the limit in the configuration if that is meant",
+		}
+	}
 	return p.retryHosts(d.Digest, func() error {
 		r, err := p.download(ctx, d)
 		if err != nil {

@@ -182,6 +182,21 @@ func TestHostileImages(t *testing.T) {
 			config, l := f.tarLayer(gz, entry{name: "sda", typ: tar.TypeBlock})
 			f.image(config, l)
 		}, imgerr.ErrUnsafe},
+		"a path that is too long": {func(f *fixture) {
+			half := strings.Repeat(strings.Repeat("n", 250)+"/", 15)
+			config, l := f.tarLayer(gz, entry{name: half}, entry{name: "l", typ: tar.TypeSymlink, link: half}, entry{name: "l/" + half + "f"})
+			f.image(config, l)
+		}, imgerr.ErrLimit},
+		"directories that are too deep": {func(f *fixture) {
+			half := strings.Repeat("d/", 400)
+			config, l := f.tarLayer(gz, entry{name: half}, entry{name: "l", typ: tar.TypeSymlink, link: half}, entry{name: "l/" + half + "f"})
+			f.image(config, l)
+		}, imgerr.ErrLimit},
+		"a blob of a terabyte": {func(f *fixture) {
+			l := f.blob("x", []byte("\x00asm\x01\x00\x00\x00"), "application/wasm")
+			l.Size = 1 << 40
+			f.image(`{}`, l)
+		}, imgerr.ErrLimit},
 		"a name that is too long": {func(f *fixture) {
 			config, l := f.tarLayer(gz, entry{name: strings.Repeat("n", 256), body: "x"})
 			f.image(config, l)

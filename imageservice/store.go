@@ -192,6 +192,9 @@ func (s *store) makeLayer(key string, fill func(dir string) (filled, error)) (*l
 		return nil, err
 	}
 	info, err := s.sealLayer(tmp, content)
+	if errors.Is(err, unix.ENAMETOOLONG) { // through links a name can lead further than it is long
+		return nil, &imgerr.Error{Kind: imgerr.ErrLimit, Text: "a path of the layer is too long", Remedy: "use shorter paths"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store layer: %w", err)
 	}
@@ -259,23 +262,26 @@ func syncFS(dir string) error {
 }
 
 // diskUsage measures a tree as du does. A file with several links counts once
-// for the same seen, which may be nil.
+// for the same seen, which may be nil. Paths that are too long are left out: they
+// are those of a layer that will be refused.
 func diskUsage(dir string, seen map[uint64]bool) (bytes, inodes int64, err error) {
 	if seen == nil {
 		seen = map[uint64]bool{}
 	}
 	err = filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // removed meanwhile
+		passOver := func(err error) bool { // removed meanwhile
+			return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENAMETOOLONG)
+		}
+		if passOver(err) {
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
+		if err := unix.Lstat(p, &st); passOver(err) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {

@@ -138,7 +138,7 @@ func FuzzEntries(f *testing.F) {
 	g := newGround(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		g.use(t, func(dir string) error {
-			u, err := newUnpacker(dir, fuzzLimits.withDefaults())
+			u, err := newUnpacker(dir, fuzzLimits.WithDefaults())
 			if err != nil {
 				t.Fatal(err)
 			}

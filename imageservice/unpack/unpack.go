@@ -21,11 +21,13 @@ type Limits struct {
 	MaxBytes   int64 // unpacked stream and file sizes; 16 GiB
 	MaxEntries int   // entries, and directories made for them; 1,000,000
 	MaxPath    int   // bytes of a name; 4096
+	MaxDepth   int   // directories within one another, wherever links lead; 500
 	MaxRatio   int64 // unpacked to packed size, beyond RatioFloor; 200
 	RatioFloor int64 // 256 MiB
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults gives the limits with their defaults.
+func (l Limits) WithDefaults() Limits {
 	if l.MaxBytes <= 0 {
 		l.MaxBytes = 16 << 30
 	}
@@ -34,6 +36,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.MaxPath <= 0 || l.MaxPath > unix.PathMax {
 		l.MaxPath = unix.PathMax
+	}
+	if l.MaxDepth <= 0 {
+		l.MaxDepth = 500
 	}
 	if l.MaxRatio <= 0 {
 		l.MaxRatio = 200
@@ -63,7 +68,7 @@ var SumTable = crc32.MakeTable(crc32.Castagnoli)
 // dir, and reads r to its end. Errors: ErrUnsafe, ErrLimit and ErrMalformed
 // name the entry; ENOSPC and the errors of r come through.
 func Layer(ctx context.Context, r io.Reader, dir string, lim Limits) (*Result, error) {
-	lim = lim.withDefaults()
+	lim = lim.WithDefaults()
 	s, err := newStream(&errReader{r: r}, lim)
 	if err != nil {
 		return nil, sourceError(err)

@@ -267,6 +267,10 @@ func TestLayerIsBounded(t *testing.T) {
 		"implicit": {archive(t, ent{name: strings.Repeat("d/", 60) + "f"}), Limits{MaxEntries: 50}},
 		"ratio":    {zeros(8 << 20), Limits{RatioFloor: 1 << 20, MaxRatio: 100}},
 		"path":     {archive(t, ent{name: "0123456789abcdef"}), Limits{MaxPath: 15}},
+		"depth":    {archive(t, ent{name: strings.Repeat("d/", 600) + "f"}), Limits{}},
+		"depth through links": {archive(t,
+			ent{name: strings.Repeat("d/", 300), typ: tar.TypeDir}, ent{name: "l", typ: tar.TypeSymlink, link: strings.Repeat("d/", 300)},
+			ent{name: "l/" + strings.Repeat("e/", 300), typ: tar.TypeDir}), Limits{}},
 	} {
 		if _, _, err := layer(t, tc.data, tc.lim); !errors.Is(err, imgerr.ErrLimit) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)

@@ -31,6 +31,7 @@ type unpacker struct {
 	lastFD  int
 
 	dirs     map[string][]unix.Timespec // set at the end: writing entries changes them
+	depths   map[uint64]int             // of directories, by inode; the root has none
 	implicit map[string]bool
 	opaque   map[string]bool // set at the end, with more rights
 	sums     map[uint64]uint32
@@ -49,7 +50,8 @@ func newUnpacker(dir string, lim Limits) (*unpacker, error) {
 	}
 	return &unpacker{
 		lim: lim, root: root, fd: fd, lastDir: ".", lastFD: fd,
-		dirs: map[string][]unix.Timespec{}, implicit: map[string]bool{}, opaque: map[string]bool{}, sums: map[uint64]uint32{}, buf: make([]byte, 128<<10),
+		dirs: map[string][]unix.Timespec{}, depths: map[uint64]int{}, implicit: map[string]bool{}, opaque: map[string]bool{}, sums: map[uint64]uint32{},
+		buf: make([]byte, 128<<10),
 	}, nil
 }
 
@@ -129,7 +131,7 @@ func (u *unpacker) makeDirs(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err = unix.Mkdirat(up, parts[i], 0o755); err == nil {
+		if err = u.mkdir(up, parts[i]); err == nil {
 			err = unix.Fchmodat(up, parts[i], 0o755, 0) // whatever the umask
 		}
 		unix.Close(up)
@@ -141,6 +143,28 @@ func (u *unpacker) makeDirs(dir string) error {
 		}
 		u.implicit[p] = true
 	}
+	return nil
+}
+
+// mkdir makes a directory. How deep it is, its name does not say: that may lead
+// through links. What is too deep for the file descriptors of a process could not
+// be removed again.
+func (u *unpacker) mkdir(parent int, base string) error {
+	if err := unix.Mkdirat(parent, base, 0o755); err != nil {
+		return err
+	}
+	var up, st unix.Stat_t
+	if err := unix.Fstat(parent, &up); err != nil {
+		return err
+	}
+	if err := unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	depth := u.depths[up.Ino] + 1
+	if depth > u.lim.MaxDepth {
+		return fmt.Errorf("%w: directories are more than %d deep", imgerr.ErrLimit, u.lim.MaxDepth)
+	}
+	u.depths[st.Ino] = depth
 	return nil
 }
 
@@ -180,7 +204,7 @@ func ids(h *tar.Header) (uid, gid int, err error) {
 }
 
 func (u *unpacker) dir(parent int, name, base string, h *tar.Header) error {
-	err := unix.Mkdirat(parent, base, 0o755)
+	err := u.mkdir(parent, base)
 	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if err = unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -188,7 +212,7 @@ func (u *unpacker) dir(parent int, name, base string, h *tar.Header) error {
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			if err = u.vacate(parent, name, base); err == nil {
-				err = unix.Mkdirat(parent, base, 0o755)
+				err = u.mkdir(parent, base)
 			}
 		}
 	}
