@@ -51,6 +51,7 @@ type Error struct {
 	Kind   error  // one of the kinds above
 	Image  string // as the user knows it
 	Host   string // registry host that answered
+	Status int    // of its HTTP answer, when that is the reason; not told
 	Text   string // what is wrong
 	Remedy string // what to do
 	Err    error  // cause

@@ -85,10 +85,9 @@ func isUnsupported(err error) bool {
 	if !errors.As(err, &e) {
 		return false
 	}
-	for _, code := range []string{"status 400:", "status 405:", "status 406:", "status 501:"} {
-		if strings.HasPrefix(e.Text, code) {
-			return true
-		}
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return true
 	}
 	return false
 }

@@ -182,7 +182,7 @@ func (s *Session) classifyStatus(cn *conn, code int, h http.Header, text string)
 	if text == "" {
 		text = http.StatusText(code)
 	}
-	e := &imgerr.Error{Kind: imgerr.ErrUnavailable, Host: cn.host.URL(), Text: scrub(fmt.Sprintf("status %d: %s", code, text), s.secrets)}
+	e := &imgerr.Error{Kind: imgerr.ErrUnavailable, Host: cn.host.URL(), Status: code, Text: scrub(fmt.Sprintf("status %d: %s", code, text), s.secrets)}
 	f := &failure{err: e}
 	switch {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
@@ -264,5 +264,5 @@ func (s *Session) summary(failed []*imgerr.Error) error {
 		c.Kind, c.Remedy, c.Host = nil, "", ""
 		texts = append(texts, e.Host+": "+c.Error())
 	}
-	return &imgerr.Error{Kind: kind, Host: s.domain, Text: "no host could serve it: " + strings.Join(texts, "; "), Remedy: last.Remedy}
+	return &imgerr.Error{Kind: kind, Host: s.domain, Status: last.Status, Text: "no host could serve it: " + strings.Join(texts, "; "), Remedy: last.Remedy}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,20 +24,27 @@ const defaultDial = 10 * time.Second
 // use.
 type transports struct {
 	mu    sync.Mutex
-	byKey map[string]*http.Transport
+	byKey map[string]stamped
+}
+
+// stamped is a transport with what tells the files apart that it has read.
+type stamped struct {
+	*http.Transport
+	stamp string
 }
 
 // get gives the transport for the host. Certificates are read when a set of
 // settings is first used, and again when one of the files has changed.
 func (t *transports) get(h *Host) (*http.Transport, error) {
-	key, err := tlsKey(h)
+	key, stamp, err := tlsKey(h)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if tr := t.byKey[key]; tr != nil {
-		return tr, nil
+	old, ok := t.byKey[key]
+	if ok && old.stamp == stamp {
+		return old.Transport, nil
 	}
 	cfg, err := tlsConfig(h)
 	if err != nil {
@@ -56,9 +64,12 @@ func (t *transports) get(h *Host) (*http.Transport, error) {
 		DisableCompression:    true, // digests are of the bytes as sent
 	}
 	if t.byKey == nil {
-		t.byKey = map[string]*http.Transport{}
+		t.byKey = map[string]stamped{}
 	}
-	t.byKey[key] = tr
+	if ok {
+		old.CloseIdleConnections()
+	}
+	t.byKey[key] = stamped{tr, stamp}
 	return tr, nil
 }
 
@@ -70,28 +81,22 @@ func (t *transports) close() {
 	}
 }
 
-func tlsKey(h *Host) (string, error) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %v %s", h.Addr, h.SkipVerify, h.DialTimeout)
-	stamp := func(f string) error {
+// tlsKey names the settings of a host, and says what tells the files apart that
+// they name.
+func tlsKey(h *Host) (key, stamp string, err error) {
+	var stamps strings.Builder
+	files := slices.Clone(h.CA)
+	for _, p := range h.Client {
+		files = append(files, p[0], p[1])
+	}
+	for _, f := range files {
 		info, err := os.Stat(f)
 		if err != nil {
-			return fmt.Errorf("certificate for registry host %s: %w", h.Addr, err)
+			return "", "", fmt.Errorf("certificate for registry host %s: %w", h.Addr, err)
 		}
-		fmt.Fprintf(&b, " %q %d %d", f, info.Size(), info.ModTime().UnixNano())
-		return nil
+		fmt.Fprintf(&stamps, "%d %d ", info.Size(), info.ModTime().UnixNano())
 	}
-	for _, f := range h.CA {
-		if err := stamp(f); err != nil {
-			return "", err
-		}
-	}
-	for _, p := range h.Client {
-		if err := errors.Join(stamp(p[0]), stamp(p[1])); err != nil {
-			return "", err
-		}
-	}
-	return b.String(), nil
+	return fmt.Sprintf("%s %v %s %q %q", h.Addr, h.SkipVerify, h.DialTimeout, h.CA, h.Client), stamps.String(), nil
 }
 
 func tlsConfig(h *Host) (*tls.Config, error) {
