@@ -201,6 +201,11 @@ func TestUnsignedAndWronglySignedImagesAreRefused(t *testing.T) {
 			s.refer(t, "cosign/otherbundle", a, images.CosignBundle(a.Digest(), other))
 			return ref
 		}, []string{"team.pub"}},
+		"attestation": {func(t *testing.T) string {
+			a, ref := s.fresh(t, "cosign/attested")
+			s.refer(t, "cosign/attested", a, images.CosignAttestation(a.Digest(), "https://cosign.sigstore.dev/attestation/vuln/v1", s.key))
+			return ref
+		}, []string{"attestation of type", "vuln"}},
 		"bundle of another image": {func(t *testing.T) string {
 			a, ref := s.fresh(t, "cosign/anotherbundle")
 			s.refer(t, "cosign/anotherbundle", a, images.CosignBundle("sha256:"+strings.Repeat("0", 64), s.key))

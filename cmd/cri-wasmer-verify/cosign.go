@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -21,6 +24,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 
 	"github.com/cri-wasmer/cri-wasmer/cmd/cri-wasmer-verify/verifyv1"
 )
@@ -34,6 +38,10 @@ const (
 // payloadType is what a classic payload says that it is.
 const payloadType = "cosign container image signature"
 
+// predicateType is what the statement in a bundle says that it is. The same key
+// may sign others about the same image: that it has a flaw, for example.
+const predicateType = "https://sigstore.dev/cosign/sign/v1"
+
 // cosign judges cosign's signatures, classic and as bundles.
 type cosign struct {
 	digest string
@@ -41,7 +49,8 @@ type cosign struct {
 	log    bool
 }
 
-// trusted is one key with the verifier that believes in it.
+// trusted is one key with a verifier that believes in it; there may be several
+// of a key.
 type trusted struct {
 	name     string
 	verifier *verify.Verifier
@@ -55,11 +64,17 @@ func newCosign(req *verifyv1.Request) (*cosign, error) {
 	}
 	c := &cosign{digest: req.Target.Digest, log: len(logs) > 0}
 	for _, k := range d.Keys {
-		v, err := keyVerifier(k, logs)
+		ways, err := waysOf(k)
 		if err != nil {
 			return nil, err
 		}
-		c.keys = append(c.keys, trusted{k.Name, v})
+		for _, w := range ways {
+			v, err := keyVerifier(w, logs)
+			if err != nil {
+				return nil, fmt.Errorf("key %s: %w", k.Name, err)
+			}
+			c.keys = append(c.keys, trusted{k.Name, v})
+		}
 	}
 	return c, nil
 }
@@ -93,25 +108,46 @@ func logsOf(keys []verifyv1.Key) (map[string]*root.TransparencyLog, error) {
 	return logs, nil
 }
 
-func keyVerifier(k verifyv1.Key, logs map[string]*root.TransparencyLog) (*verify.Verifier, error) {
+// waysOf gives the ways in which cosign signs with a key: older versions sign the
+// SHA-256 whatever the curve, and with Ed25519 the text itself; newer ones the
+// hash that goes with the curve, and with Ed25519 the SHA-512 (Ed25519ph).
+func waysOf(k verifyv1.Key) ([]signature.Verifier, error) {
 	pub, err := cryptoutils.UnmarshalPEMToPublicKey(k.PEM)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", k.Name, err)
 	}
-	v, err := signature.LoadVerifier(pub, crypto.SHA256)
+	old, err := signature.LoadVerifier(pub, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", k.Name, err)
 	}
+	ways := []signature.Verifier{old}
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		if pub.Curve == elliptic.P256() {
+			return ways, nil
+		}
+	case ed25519.PublicKey:
+	default:
+		return ways, nil
+	}
+	now, err := signature.LoadDefaultVerifier(pub, options.WithED25519ph())
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.Name, err)
+	}
+	return append(ways, now), nil
+}
+
+func keyVerifier(v signature.Verifier, logs map[string]*root.TransparencyLog) (*verify.Verifier, error) {
 	key := root.NewExpiringKey(v, time.Time{}, time.Time{})
 	material := root.TrustedMaterialCollection{
 		root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return key, nil }),
 	}
-	options := []verify.VerifierOption{verify.WithNoObserverTimestamps()}
+	want := []verify.VerifierOption{verify.WithNoObserverTimestamps()}
 	if len(logs) > 0 {
 		material = append(material, &logMaterial{logs: logs})
-		options = []verify.VerifierOption{verify.WithTransparencyLog(1), verify.WithNoObserverTimestamps()}
+		want = append(want, verify.WithTransparencyLog(1))
 	}
-	return verify.NewVerifier(material, options...)
+	return verify.NewVerifier(material, want...)
 }
 
 // check gives the name of the key that made the signature.
@@ -132,7 +168,7 @@ func (c *cosign) simple(s verifyv1.Signature) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	by, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifact(bytes.NewReader(s.Payload)) })
+	by, _, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifact(bytes.NewReader(s.Payload)) })
 	if err != nil {
 		return "", err
 	}
@@ -171,20 +207,31 @@ func (c *cosign) bundle(s verifyv1.Signature) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifactDigest("sha256", digest) })
+	by, result, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifactDigest("sha256", digest) })
+	if err != nil {
+		return "", err
+	}
+	if s := result.Statement; s != nil && s.GetPredicateType() != predicateType {
+		return "", fmt.Errorf("it is an attestation of type %q", s.GetPredicateType())
+	}
+	return by, nil
 }
 
-// any gives the first key that accepts the bundle.
-func (c *cosign) any(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOption) (string, error) {
+// any gives the first key that accepts the bundle, and what it accepted.
+func (c *cosign) any(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOption) (string, *verify.VerificationResult, error) {
 	var errs []error
+	said := map[string]bool{}
 	for _, k := range c.keys {
-		_, err := k.verifier.Verify(b, verify.NewPolicy(artifact(), verify.WithKey()))
+		result, err := k.verifier.Verify(b, verify.NewPolicy(artifact(), verify.WithKey()))
 		if err == nil {
-			return k.name, nil
+			return k.name, result, nil
 		}
-		errs = append(errs, fmt.Errorf("key %s: %w", k.name, err))
+		if err = fmt.Errorf("key %s: %w", k.name, err); !said[err.Error()] {
+			errs = append(errs, err)
+		}
+		said[err.Error()] = true
 	}
-	return "", errors.Join(errs...)
+	return "", nil, errors.Join(errs...)
 }
 
 // classicBundle writes a classic signature as a bundle.

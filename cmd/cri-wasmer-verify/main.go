@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -77,7 +78,7 @@ func judge(req *verifyv1.Request) *verifyv1.Response {
 		if err == nil {
 			return &verifyv1.Response{Version: verifyv1.Version, Accepted: true, By: by}
 		}
-		resp.Reasons = append(resp.Reasons, shorten(fmt.Sprintf("%s: %v", s.Origin, err)))
+		resp.Reasons = append(resp.Reasons, shorten(s.Origin+": "+strings.ReplaceAll(err.Error(), "\n", "; ")))
 	}
 	return resp
 }

@@ -92,9 +92,14 @@ func (k Key) promise(payload, sig []byte, signer Key) string {
 // CosignBundle is a signature as newer cosigns make it: a Sigstore bundle with
 // a statement about the digest.
 func CosignBundle(digest string, key Key) Artifact {
+	return CosignAttestation(digest, "https://sigstore.dev/cosign/sign/v1", key)
+}
+
+// CosignAttestation is a bundle with a statement of any type.
+func CosignAttestation(digest, predicate string, key Key) Artifact {
 	const payloadType = "application/vnd.in-toto+json"
-	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"","digest":{"sha256":%q}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}`,
-		strings.TrimPrefix(digest, "sha256:"))
+	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"","digest":{"sha256":%q}}],"predicateType":%q,"predicate":{}}`,
+		strings.TrimPrefix(digest, "sha256:"), predicate)
 	signed := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(statement), statement)
 	bundle := mustJSON(map[string]any{
 		"mediaType":            "application/vnd.dev.sigstore.bundle.v0.3+json",
