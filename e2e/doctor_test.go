@@ -35,7 +35,7 @@ func TestDoctorOfAHealthyNode(t *testing.T) {
 		t.Errorf("exit code %d: %s", r.code, r.errs)
 	}
 	wantText(t, "doctor", r.out, "the daemon answers at "+n.Socket(), "condition RuntimeReady", "condition NetworkReady", "wasmer 2.0.0", "compiles",
-		"1 images, ", "consistent (all of it was read)", "holds 1 pods and 1 containers", n.registry.Host()+" answers", "0 problems")
+		"1 image, ", "consistent (all of it was read)", "holds 1 pod and 1 container", n.registry.Host()+" answers", "0 problems")
 
 	must(t, n.Kill())
 	r = n.doctor(t)

@@ -71,7 +71,7 @@ func examine(cmd *cobra.Command, c doctor.Config, form string) error {
 	if err != nil || e.Problems == 0 {
 		return err
 	}
-	return fmt.Errorf("%d problems found", e.Problems)
+	return fmt.Errorf("%s found", doctor.Number(e.Problems, "problem"))
 }
 
 // askDaemon asks the daemon how it is; nil when none runs.

@@ -112,7 +112,7 @@ func (d *daemon) openImages(ctx context.Context) (err error) {
 		Timeout: d.options.Compile.Timeout, MemoryLimit: d.options.Compile.Memory, Observer: d.metrics, Logger: d.log,
 	})
 	if err != nil {
-		return fmt.Errorf("open code cache: %w", err)
+		return err
 	}
 	d.onClose(d.code.Close)
 	o := d.options.Image

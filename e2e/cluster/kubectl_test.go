@@ -33,7 +33,7 @@ func logs(t *testing.T, n *namespace) {
 	n.waitFor("jsonpath={.status.containerStatuses[0].started}=true", "pod/talk")
 	follow := n.follow("", "logs", "talk", "-c", "one", "-f")
 	follow.until("one 4\n")
-	n.kubectl("exec", "talk", "-c", "one", "--", "touch", "/tmp/end")
+	n.execAndEnd("talk", "-c", "one", "--", "touch", "/tmp/end")
 	if got, err := follow.wait(); err != nil || got != "one 1\none 2\none 3\none 4\none 5\n" { // ends with the container
 		t.Errorf("kubectl logs -f: got %q, %v", got, err)
 	}

@@ -17,7 +17,7 @@ func top(t *testing.T, n *namespace) {
 	n.runPod("pair", `
 	  terminationGracePeriodSeconds: 1
 	  containers:
-	  - {name: busy, image: "registry.test/spin-c:v1", resources: {limits: {cpu: 200m, memory: 64Mi}}}
+	  - {name: busy, image: "registry.test/toolbox:v1", command: [sh, -c, "while :; do :; done"], resources: {limits: {cpu: 200m, memory: 64Mi}}}
 	  - {name: idle, image: "registry.test/toolbox:v1", command: [sleep, inf], resources: {limits: {cpu: 200m, memory: 64Mi}}}
 	`)
 	n.ready("pair")

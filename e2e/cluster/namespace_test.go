@@ -79,6 +79,14 @@ func (n *namespace) kubectl(args ...string) string {
 	return out
 }
 
+// execAndEnd runs a command that brings about the end of its container, which may
+// come before its own: how it ends says nothing.
+func (n *namespace) execAndEnd(args ...string) {
+	if _, err := n.try(append([]string{"exec"}, args...)...); err != nil {
+		n.t.Log(err)
+	}
+}
+
 // fails runs kubectl, which must end with code and say all of words.
 func (n *namespace) fails(code int, words []string, args ...string) {
 	n.t.Helper()

@@ -26,7 +26,7 @@ func liveness(t *testing.T, n *namespace) {
 	    livenessProbe: {exec: {command: [test, "!", -e, /tmp/sick]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 	`)
 	n.ready("sick")
-	n.kubectl("exec", "sick", "--", "touch", "/tmp/sick")
+	n.execAndEnd("sick", "--", "touch", "/tmp/sick")
 	n.waitRestarts("sick", 1)
 	n.event("Unhealthy", "Liveness probe failed")
 	n.ready("sick") // its writable layer is a new one
@@ -93,7 +93,7 @@ func httpProbes(t *testing.T, n *namespace) {
 	})
 	n.kubectl("exec", "web", "--", "touch", "/www/ready")
 	n.ready("web")
-	n.kubectl("exec", "web", "--", "rm", "/www/live")
+	n.execAndEnd("web", "--", "rm", "/www/live")
 	n.waitRestarts("web", 1)
 }
 

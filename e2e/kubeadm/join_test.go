@@ -71,6 +71,7 @@ func TestKubeadmJoinsAndResetsANode(t *testing.T) {
 	}
 	m.runHello(t)
 	m.checkFiles(t)
+	m.checkDoctor(t)
 
 	// Without the socket it looks for runtimes that it knows.
 	m.kubeadm(t, "reset", "--force", "--cri-socket", "unix://"+m.Server.Socket())
@@ -90,6 +91,18 @@ func (m *machine) checkFiles(t *testing.T) {
 		must(t, err)
 		if got := strings.Contains(string(data), endpoint); got != want {
 			t.Errorf("%s has the socket: %v, want %v:\n%s", name, got, want, data)
+		}
+	}
+}
+
+// checkDoctor wants the doctor to find the kubelet that kubeadm made, and nothing
+// wrong.
+func (m *machine) checkDoctor(t *testing.T) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), built.Server(), append([]string{"doctor"}, m.Server.Command()[2:]...)...).CombinedOutput()
+	for _, want := range []string{"configuration in /var/lib/kubelet/config.yaml", "it uses unix://" + m.Server.Socket(), "0 problems"} {
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("the doctor does not say %q: %v\n%s", want, err, out)
 		}
 	}
 }

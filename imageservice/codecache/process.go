@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cri-wasmer/cri-wasmer/internal/bounded"
 	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
@@ -24,26 +25,13 @@ const (
 	maxOutput    = 1 << 20 // of a worker's answer
 )
 
-// bounded keeps the first bytes of what is written and drops the rest.
-type bounded struct {
-	bytes.Buffer
-	max int
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := b.max - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(len(p), room)])
-	}
-	return len(p), nil
-}
-
 // probe asks the worker what it is.
 func probe(ctx context.Context, cfg Config) (*workerv1.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, cfg.Worker, "probe")
 	cmd.Env = workerEnv(cfg)
-	out, errs := &bounded{max: maxOutput}, &bounded{max: 4096}
+	out, errs := bounded.New(maxOutput), bounded.New(4096)
 	cmd.Stdout, cmd.Stderr = out, errs
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("probe worker %s: %w%s", cfg.Worker, err, stderrText(errs))
@@ -70,7 +58,7 @@ func workerEnv(cfg Config) []string {
 	return append([]string{"LANG=C", "PATH=/usr/bin:/bin"}, cfg.WorkerEnv...)
 }
 
-func stderrText(b *bounded) string {
+func stderrText(b *bounded.Buffer) string {
 	s := oneLine(b.String())
 	if len(s) > 200 { // a crash prints pages; its first words say what it was
 		s = s[:200] + "..."
@@ -104,7 +92,7 @@ func (c *Cache) run(ctx context.Context, module, out *os.File, compiler string, 
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
-	stdout, stderr := &bounded{max: maxOutput}, &bounded{max: 4096}
+	stdout, stderr := bounded.New(maxOutput), bounded.New(4096)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	gate, err := cmd.StdinPipe() // the worker begins when it is closed
 	if err != nil {
@@ -164,7 +152,7 @@ func (c *Cache) confine(ctx context.Context, pid, nice int) (free func(), err er
 }
 
 // failure says why a compile process ended without success.
-func (c *Cache) failure(err error, stdout, stderr *bounded) error {
+func (c *Cache) failure(err error, stdout, stderr *bounded.Buffer) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%w: %w", ErrCompile, err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
+	"github.com/cri-wasmer/cri-wasmer/internal/bounded"
 	verifyv1 "github.com/cri-wasmer/cri-wasmer/proto/verify/v1"
 )
 
@@ -135,7 +136,7 @@ func (v *Verifier) run(ctx context.Context, req *verifyv1.Request) (*verifyv1.Re
 	cmd := exec.CommandContext(limited, v.cfg.Program)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = []string{"LANG=C"}, "/", time.Second
 	cmd.Stdin = bytes.NewReader(input)
-	stdout, stderr := &bounded{max: 64 << 10}, &bounded{max: 1 << 10}
+	stdout, stderr := bounded.New(64<<10), bounded.New(1<<10)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
@@ -171,17 +172,4 @@ func answer(data []byte) (*verifyv1.Response, error) {
 		return nil, &imgerr.Error{Kind: imgerr.ErrSignature, Text: "signatures cannot be judged", Err: errors.New(resp.Error), Remedy: "correct the signature policy"}
 	}
 	return &resp, nil
-}
-
-// bounded keeps the first bytes of what is written and drops the rest.
-type bounded struct {
-	bytes.Buffer
-	max int
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if room := b.max - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(len(p), room)])
-	}
-	return len(p), nil
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/bounded"
 )
 
 const (
@@ -66,8 +68,8 @@ func (x *executor) ExecPlugin(ctx context.Context, path string, stdin []byte, en
 }
 
 func (x *executor) exec(ctx context.Context, path string, stdin []byte, env []string) ([]byte, error) {
-	stdout := &limitedBuffer{max: maxPluginStdout}
-	stderr := &limitedBuffer{max: maxPluginStderr}
+	stdout := bounded.New(maxPluginStdout)
+	stderr := bounded.New(maxPluginStderr)
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = env
 	cmd.Stdin = bytes.NewReader(stdin)
@@ -82,13 +84,13 @@ func (x *executor) exec(ctx context.Context, path string, stdin []byte, env []st
 	cmd.WaitDelay = waitDelay
 
 	err := cmd.Run()
-	if stdout.truncated && err == nil {
+	if stdout.Dropped() && err == nil {
 		err = fmt.Errorf("printed more than %d bytes", maxPluginStdout)
 	}
 	if err != nil {
 		return nil, failure(ctx, path, err, stdout.Bytes(), stderr.Bytes())
 	}
-	if stderr.Len() > 0 {
+	if len(stderr.Bytes()) > 0 {
 		x.log.Debug("CNI plugin said", "plugin", path, "stderr", stderr.String())
 	}
 	return stdout.Bytes(), nil
@@ -152,20 +154,4 @@ func findPlugin(plugin string, dirs []string) (string, error) {
 		missing.NotExecutable = path
 	}
 	return "", missing
-}
-
-// limitedBuffer keeps the first max bytes and swallows the rest.
-type limitedBuffer struct {
-	bytes.Buffer
-	max       int
-	truncated bool
-}
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	n := len(p)
-	if room := b.max - b.Len(); n > room {
-		p, b.truncated = p[:room], true
-	}
-	_, err := b.Buffer.Write(p)
-	return n, err
 }

@@ -179,5 +179,13 @@ func Write(w io.Writer, list []Finding) {
 			fmt.Fprintf(w, "%s-> %s\n", strings.Repeat(" ", 27), f.Remedy)
 		}
 	}
-	fmt.Fprintf(w, "\n%d problems, %d warnings\n", Count(list, Problem), Count(list, Warning))
+	fmt.Fprintf(w, "\n%s, %s\n", Number(Count(list, Problem), "problem"), Number(Count(list, Warning), "warning"))
+}
+
+// Number says how many there are of a thing whose plural ends in s.
+func Number(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

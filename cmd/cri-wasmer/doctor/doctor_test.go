@@ -272,10 +272,10 @@ func TestLeftoversAreTold(t *testing.T) {
 	write(t, filepath.Join(d.Host.Proc, "self/mountinfo"), mount(d.Options.Root+"/rootfs/"+id("b"))+
 		mount(d.Options.State+"/namespaces")+mount(d.Options.State+"/namespaces/"+id("d")+".ipc")+mount(d.Options.State+"/netns/"+id("d"))+mount("/elsewhere/"+id("e")))
 	d.leftovers(t.Context())
-	d.want(t, "warning: 1 damaged records", "warning: 1 left of kind network namespace: "+id("c"), "warning: 1 left of kind writable layer: "+id("b"), "warning: 1 mounts left")
+	d.want(t, "warning: 1 damaged record in ", "warning: 1 left of kind network namespace: "+id("c"), "warning: 1 left of kind writable layer: "+id("b"), "warning: 1 mounts left")
 	d.daemon = &Daemon{}
 	d.leftovers(t.Context())
-	d.want(t, "warning: 1 damaged records", "ok: the daemon holds 1 pods and 1 containers")
+	d.want(t, "warning: 1 damaged record in ", "ok: the daemon holds 1 pod and 1 container")
 }
 
 func TestRegistriesAreAskedOnlyWhenNamed(t *testing.T) {
@@ -361,7 +361,7 @@ func TestExamineLeavesNothing(t *testing.T) {
 func TestFindingsAreLaidOut(t *testing.T) {
 	var b bytes.Buffer
 	Write(&b, []Finding{{"a", OK, "fine", ""}, {"a", Problem, "broken", "mend it"}, {"b", Warning, "odd", ""}})
-	want := "ok       a                 fine\nproblem                    broken\n                           -> mend it\nwarning  b                 odd\n\n1 problems, 1 warnings\n"
+	want := "ok       a                 fine\nproblem                    broken\n                           -> mend it\nwarning  b                 odd\n\n1 problem, 1 warning\n"
 	if b.String() != want {
 		t.Errorf("laid out as\n%s\nwant\n%s", b.String(), want)
 	}

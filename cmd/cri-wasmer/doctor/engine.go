@@ -108,7 +108,7 @@ func (d *Doctor) images(ctx context.Context) {
 		how = "all of it was read"
 	}
 	if r.Clean() {
-		d.ok("%d images, %d blobs, %d layers, %d compiled: consistent (%s)", r.Images, r.Blobs, r.Layers, r.Codes, how)
+		d.ok("%s, %s, %s, %d compiled: consistent (%s)", Number(r.Images, "image"), Number(r.Blobs, "blob"), Number(r.Layers, "layer"), r.Codes, how)
 	}
 }
 

@@ -14,7 +14,7 @@ func (d *Doctor) leftovers(context.Context) {
 	d.quarantine()
 	pods, containers := d.ids("pods"), d.ids("containers")
 	if d.daemon != nil {
-		d.ok("the daemon holds %d pods and %d containers, and removed what was left when it started", len(pods), len(containers))
+		d.ok("the daemon holds %s and %s, and removed what was left when it started", Number(len(pods), "pod"), Number(len(containers), "container"))
 		return
 	}
 	if workers := d.workers(); workers > 0 {
@@ -156,7 +156,7 @@ func (d *Doctor) quarantine() {
 	for _, kind := range []string{"pods", "containers"} {
 		dir := filepath.Join(d.Options.Root, kind, "quarantine")
 		if list := d.names(dir); len(list) > 0 {
-			d.warn("look at them, report how they came to be, and remove them: their "+kind+" are gone already", "%d damaged records lie in %s", len(list), dir)
+			d.warn("look at them, report how they came to be, and remove them: their "+kind+" are gone already", "%s in %s", Number(len(list), "damaged record"), dir)
 		}
 	}
 }
