@@ -219,7 +219,14 @@ func (c *Cache) Close() error {
 	close(c.quit)
 	c.builds.Close()
 	c.wg.Wait()
-	return nil
+	for {
+		select {
+		case u := <-c.upgrades: // waits for a compiler that will not come
+			u.module.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // Code gives the compiled form of a module: the best that is there, else it is
