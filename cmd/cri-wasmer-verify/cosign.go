@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
+	_ "crypto/sha512" // of ways
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -54,6 +55,7 @@ type cosign struct {
 type trusted struct {
 	name     string
 	verifier *verify.Verifier
+	hash     crypto.Hash // of what is signed
 }
 
 func newCosign(req *verifyv1.Request) (*cosign, error) {
@@ -69,11 +71,11 @@ func newCosign(req *verifyv1.Request) (*cosign, error) {
 			return nil, err
 		}
 		for _, w := range ways {
-			v, err := keyVerifier(w, logs)
+			v, err := keyVerifier(w.verifier, logs)
 			if err != nil {
 				return nil, fmt.Errorf("key %s: %w", k.Name, err)
 			}
-			c.keys = append(c.keys, trusted{k.Name, v})
+			c.keys = append(c.keys, trusted{k.Name, v, w.hash})
 		}
 	}
 	return c, nil
@@ -111,7 +113,7 @@ func logsOf(keys []verifyv1.Key) (map[string]*root.TransparencyLog, error) {
 // waysOf gives the ways in which cosign signs with a key: older versions sign the
 // SHA-256 whatever the curve, and with Ed25519 the text itself; newer ones the
 // hash that goes with the curve, and with Ed25519 the SHA-512 (Ed25519ph).
-func waysOf(k verifyv1.Key) ([]signature.Verifier, error) {
+func waysOf(k verifyv1.Key) ([]way, error) {
 	pub, err := cryptoutils.UnmarshalPEMToPublicKey(k.PEM)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", k.Name, err)
@@ -120,7 +122,7 @@ func waysOf(k verifyv1.Key) ([]signature.Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", k.Name, err)
 	}
-	ways := []signature.Verifier{old}
+	ways := []way{{old, crypto.SHA256}}
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
 		if pub.Curve == elliptic.P256() {
@@ -130,11 +132,21 @@ func waysOf(k verifyv1.Key) ([]signature.Verifier, error) {
 	default:
 		return ways, nil
 	}
-	now, err := signature.LoadDefaultVerifier(pub, options.WithED25519ph())
+	algorithm, err := signature.GetDefaultAlgorithmDetails(pub, options.WithED25519ph())
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", k.Name, err)
 	}
-	return append(ways, now), nil
+	now, err := signature.LoadVerifierFromAlgorithmDetails(pub, algorithm, options.WithED25519ph())
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.Name, err)
+	}
+	return append(ways, way{now, algorithm.GetHashType()}), nil
+}
+
+// way is one in which a key signs.
+type way struct {
+	verifier signature.Verifier
+	hash     crypto.Hash
 }
 
 func keyVerifier(v signature.Verifier, logs map[string]*root.TransparencyLog) (*verify.Verifier, error) {
@@ -164,11 +176,9 @@ func (c *cosign) check(s verifyv1.Signature) (string, error) {
 // simple judges a classic signature: first whether the payload is signed, then
 // what it says.
 func (c *cosign) simple(s verifyv1.Signature) (string, error) {
-	b, err := classicBundle(s, c.log)
-	if err != nil {
-		return "", err
-	}
-	by, _, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifact(bytes.NewReader(s.Payload)) })
+	by, _, err := c.any(func(k trusted) (*bundle.Bundle, error) { return classicBundle(s, k.hash, c.log) }, func() verify.ArtifactPolicyOption {
+		return verify.WithArtifact(bytes.NewReader(s.Payload))
+	})
 	if err != nil {
 		return "", err
 	}
@@ -207,7 +217,9 @@ func (c *cosign) bundle(s verifyv1.Signature) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	by, result, err := c.any(b, func() verify.ArtifactPolicyOption { return verify.WithArtifactDigest("sha256", digest) })
+	by, result, err := c.any(func(trusted) (*bundle.Bundle, error) { return b, nil }, func() verify.ArtifactPolicyOption {
+		return verify.WithArtifactDigest("sha256", digest)
+	})
 	if err != nil {
 		return "", err
 	}
@@ -218,10 +230,14 @@ func (c *cosign) bundle(s verifyv1.Signature) (string, error) {
 }
 
 // any gives the first key that accepts the bundle, and what it accepted.
-func (c *cosign) any(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOption) (string, *verify.VerificationResult, error) {
+func (c *cosign) any(bundleFor func(trusted) (*bundle.Bundle, error), artifact func() verify.ArtifactPolicyOption) (string, *verify.VerificationResult, error) {
 	var errs []error
 	said := map[string]bool{}
 	for _, k := range c.keys {
+		b, err := bundleFor(k)
+		if err != nil {
+			return "", nil, err
+		}
 		result, err := k.verifier.Verify(b, verify.NewPolicy(artifact(), verify.WithKey()))
 		if err == nil {
 			return k.name, result, nil
@@ -234,17 +250,24 @@ func (c *cosign) any(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOpti
 	return "", nil, errors.Join(errs...)
 }
 
-// classicBundle writes a classic signature as a bundle.
-func classicBundle(s verifyv1.Signature, log bool) (*bundle.Bundle, error) {
+// hashes are those of ways as bundles name them.
+var hashes = map[crypto.Hash]protocommon.HashAlgorithm{
+	crypto.SHA256: protocommon.HashAlgorithm_SHA2_256, crypto.SHA384: protocommon.HashAlgorithm_SHA2_384, crypto.SHA512: protocommon.HashAlgorithm_SHA2_512,
+}
+
+// classicBundle writes a classic signature as a bundle: of the hash that was
+// signed, as the entry of a log names it.
+func classicBundle(s verifyv1.Signature, hash crypto.Hash, log bool) (*bundle.Bundle, error) {
 	sig, err := base64.StdEncoding.DecodeString(s.Annotations[noteSignature])
 	if err != nil || len(sig) == 0 {
 		return nil, errors.New("it has no annotation with a signature")
 	}
-	sum := sha256.Sum256(s.Payload)
+	sum := hash.New()
+	sum.Write(s.Payload)
 	pb := &protobundle.Bundle{
 		MediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1",
 		Content: &protobundle.Bundle_MessageSignature{MessageSignature: &protocommon.MessageSignature{
-			MessageDigest: &protocommon.HashOutput{Algorithm: protocommon.HashAlgorithm_SHA2_256, Digest: sum[:]},
+			MessageDigest: &protocommon.HashOutput{Algorithm: hashes[hash], Digest: sum.Sum(nil)},
 			Signature:     sig,
 		}},
 		VerificationMaterial: &protobundle.VerificationMaterial{

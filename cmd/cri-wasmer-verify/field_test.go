@@ -9,7 +9,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
@@ -28,8 +27,12 @@ import (
 	notationsigner "github.com/notaryproject/notation-go/signer"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/rekor/pkg/types"
+	"github.com/sigstore/rekor/pkg/types/dsse"
+	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"
 	"github.com/sigstore/rekor/pkg/types/hashedrekord"
 	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1"
 	"github.com/sigstore/sigstore-go/pkg/sign"
@@ -122,18 +125,11 @@ func wantVerdictOf(t *testing.T, req *verifyv1.Request, reason string) {
 
 func TestCosignsOwnClassicSignatures(t *testing.T) {
 	for keyName, key := range cosignKeys(t) {
-		for how, load := range cosignLoaders {
+		for how := range cosignLoaders {
 			t.Run(keyName+" "+how, func(t *testing.T) {
-				sv, err := load(key)
-				if err != nil {
-					t.Fatal(err)
-				}
 				for digest, reason := range map[string]string{imageDigest: "", "sha256:" + strings.Repeat("00", 32): "it is of"} {
 					payload := cosignPayload(t, digest)
-					sig, err := sv.SignMessage(strings.NewReader(string(payload)))
-					if err != nil {
-						t.Fatal(err)
-					}
+					sig := signed(t, key, how, payload)
 					s := verifyv1.Signature{Kind: verifyv1.KindSimple, Payload: payload, Annotations: map[string]string{noteSignature: base64.StdEncoding.EncodeToString(sig)}}
 					wantVerdict(t, publicPEM(t, key.Public()), s, reason)
 				}
@@ -183,104 +179,201 @@ func TestSigstoresOwnBundles(t *testing.T) {
 	}
 }
 
-// rekorEntry is the entry of a signature by a key, as Rekor makes it.
-func rekorEntry(t *testing.T, payload, sig, public []byte) []byte {
+// rekorEntry is the body of an entry as Rekor makes it.
+func rekorEntry(ctx context.Context, kind string, props types.ArtifactProperties) ([]byte, error) {
+	proposed, err := types.NewProposedEntry(ctx, kind, "0.0.1", props)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := types.CreateVersionedEntry(proposed)
+	if err != nil {
+		return nil, err
+	}
+	return types.CanonicalizeEntry(ctx, entry)
+}
+
+// classicEntry is that of a classic signature by a key.
+func classicEntry(t *testing.T, hash crypto.Hash, payload, sig, public []byte) string {
 	t.Helper()
-	sum := sha256.Sum256(payload)
-	proposed, err := types.NewProposedEntry(t.Context(), hashedrekord.KIND, "0.0.1", types.ArtifactProperties{
-		ArtifactHash: hex.EncodeToString(sum[:]), SignatureBytes: sig, PublicKeyBytes: [][]byte{public}, PKIFormat: "x509",
+	sum := hash.New()
+	sum.Write(payload)
+	body, err := rekorEntry(t.Context(), hashedrekord.KIND, types.ArtifactProperties{
+		ArtifactHash: hex.EncodeToString(sum.Sum(nil)), SignatureBytes: sig, PublicKeyBytes: [][]byte{public}, PKIFormat: "x509",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, err := types.CreateVersionedEntry(proposed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := types.CanonicalizeEntry(t.Context(), entry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
+	return base64.StdEncoding.EncodeToString(body)
 }
 
-func TestRekorsOwnPromise(t *testing.T) {
+// rekor is a log of the tests of sigstore-go, for bundles.
+type rekor struct{ *ca.VirtualSigstore }
+
+// GetTransparencyLogEntry implements sign.Transparency: it enters an envelope
+// and proves that it is there.
+func (r rekor) GetTransparencyLogEntry(ctx context.Context, public []byte, b *protobundle.Bundle) error {
+	e := b.GetDsseEnvelope()
+	envelope, err := json.Marshal(map[string]any{
+		"payload": e.Payload, "payloadType": e.PayloadType, "signatures": []any{map[string]any{"sig": e.Signatures[0].Sig, "keyid": ""}},
+	})
+	if err != nil {
+		return err
+	}
+	body, err := rekorEntry(ctx, dsse.KIND, types.ArtifactProperties{ArtifactBytes: envelope, PublicKeyBytes: [][]byte{public}})
+	if err != nil {
+		return err
+	}
+	id, err := r.RekorLogID()
+	if err != nil {
+		return err
+	}
+	rawID, err := hex.DecodeString(id)
+	if err != nil {
+		return err
+	}
+	proof, err := r.GetInclusionProof(body)
+	if err != nil {
+		return err
+	}
+	now := time.Now().Unix()
+	promise, err := r.RekorSignPayload(tlog.RekorPayload{Body: base64.StdEncoding.EncodeToString(body), IntegratedTime: now, LogIndex: 0, LogID: id})
+	if err != nil {
+		return err
+	}
+	root, err := hex.DecodeString(*proof.RootHash)
+	if err != nil {
+		return err
+	}
+	b.VerificationMaterial.TlogEntries = append(b.VerificationMaterial.TlogEntries, &protorekor.TransparencyLogEntry{
+		LogId: &protocommon.LogId{KeyId: rawID}, KindVersion: &protorekor.KindVersion{Kind: dsse.KIND, Version: "0.0.1"}, IntegratedTime: now, CanonicalizedBody: body,
+		InclusionPromise: &protorekor.InclusionPromise{SignedEntryTimestamp: promise},
+		InclusionProof:   &protorekor.InclusionProof{RootHash: root, TreeSize: *proof.TreeSize, Checkpoint: &protorekor.Checkpoint{Envelope: *proof.Checkpoint}},
+	})
+	return nil
+}
+
+// logKeys are the keys of a log.
+func logKeys(t *testing.T, log *ca.VirtualSigstore) (keys []verifyv1.Key) {
+	t.Helper()
+	for _, l := range log.RekorLogs() {
+		keys = append(keys, verifyv1.Key{Name: "log", PEM: publicPEM(t, l.PublicKey)})
+	}
+	return keys
+}
+
+func newLog(t *testing.T) *ca.VirtualSigstore {
+	t.Helper()
 	log, err := ca.NewVirtualSigstore()
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := ca.NewVirtualSigstore()
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := log.RekorLogID()
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sv, err := signature.LoadSignerVerifier(key, crypto.SHA256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload := cosignPayload(t, imageDigest)
-	sig, err := sv.SignMessage(strings.NewReader(string(payload)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := rekorEntry(t, payload, sig, publicPEM(t, key.Public()))
-	entry := tlog.RekorPayload{Body: base64.StdEncoding.EncodeToString(body), IntegratedTime: time.Now().Unix(), LogIndex: 1234, LogID: id}
-	promise, err := log.RekorSignPayload(entry)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, tc := range map[string]struct {
-		change func(*tlog.RekorPayload)
-		logs   *ca.VirtualSigstore
-		reason string
-	}{
-		"as it is":       {func(*tlog.RekorPayload) {}, log, ""},
-		"another time":   {func(e *tlog.RekorPayload) { e.IntegratedTime++ }, log, "log"},
-		"another number": {func(e *tlog.RekorPayload) { e.LogIndex++ }, log, "log"},
-		"another log":    {func(*tlog.RekorPayload) {}, other, "log"},
-		"of another key": {func(e *tlog.RekorPayload) {
-			stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sv, err := signature.LoadSignerVerifier(stranger, crypto.SHA256)
-			if err != nil {
-				t.Fatal(err)
-			}
-			theirs, err := sv.SignMessage(strings.NewReader(string(payload)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			e.Body = base64.StdEncoding.EncodeToString(rekorEntry(t, payload, theirs, publicPEM(t, stranger.Public())))
-			if promise, err = log.RekorSignPayload(*e); err != nil {
-				t.Fatal(err)
-			}
-		}, log, "log"},
+	return log
+}
+
+func TestRekorsOwnProofInABundle(t *testing.T) {
+	log, other := newLog(t), newLog(t)
+	for name, algorithm := range map[string]protocommon.PublicKeyDetails{
+		// Rekor takes no envelope that is signed by another hash.
+		"P-256": protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, "RSA": protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256,
 	} {
 		t.Run(name, func(t *testing.T) {
-			was := promise
-			defer func() { promise = was }()
-			e := entry
-			tc.change(&e)
-			note, err := json.Marshal(map[string]any{"SignedEntryTimestamp": promise, "Payload": e})
+			pair, err := sign.NewEphemeralKeypair(&sign.EphemeralKeypairOptions{Algorithm: algorithm})
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := verifyv1.Signature{Kind: verifyv1.KindSimple, Payload: payload, Annotations: map[string]string{
-				noteSignature: base64.StdEncoding.EncodeToString(sig), noteBundle: string(note),
-			}}
-			req := request([]signer{{public: publicPEM(t, key.Public())}}, s)
-			for _, l := range tc.logs.RekorLogs() {
-				req.Demand.Cosign.LogKeys = []verifyv1.Key{{Name: "log", PEM: publicPEM(t, l.PublicKey)}}
+			public, err := pair.GetPublicKeyPem()
+			if err != nil {
+				t.Fatal(err)
 			}
-			wantVerdictOf(t, req, tc.reason)
+			content := &sign.DSSEData{Data: statement(imageDigest, predicateType), PayloadType: "application/vnd.in-toto+json"}
+			for _, tc := range []struct {
+				in     []sign.Transparency
+				of     *ca.VirtualSigstore
+				reason string
+			}{{[]sign.Transparency{rekor{log}}, log, ""}, {[]sign.Transparency{rekor{log}}, other, "log"}, {nil, log, "log"}} {
+				b, err := sign.Bundle(content, pair, sign.BundleOptions{TransparencyLogs: tc.in})
+				if err != nil {
+					t.Fatal(err)
+				}
+				data, err := protojson.Marshal(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req := request([]signer{{public: []byte(public)}}, verifyv1.Signature{Kind: verifyv1.KindBundle, Payload: data})
+				req.Demand.Cosign.LogKeys = logKeys(t, tc.of)
+				wantVerdictOf(t, req, tc.reason)
+			}
+		})
+	}
+}
+
+// signed is a payload with the signature of a key in a way of cosign.
+func signed(t *testing.T, key crypto.Signer, way string, payload []byte) []byte {
+	t.Helper()
+	sv, err := cosignLoaders[way](key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := sv.SignMessage(bytes.NewReader(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sig
+}
+
+func TestRekorsOwnPromise(t *testing.T) {
+	keys := cosignKeys(t)
+	for _, how := range []struct {
+		key, way string
+		hash     crypto.Hash
+	}{{"P-256", "by SHA-256", crypto.SHA256}, {"P-384", "by what goes with the key", crypto.SHA384}, {"Ed25519", "by what goes with the key", crypto.SHA512}} {
+		t.Run(how.key, func(t *testing.T) {
+			log, key, stranger := newLog(t), keys[how.key], cosignKeys(t)[how.key]
+			id, err := log.RekorLogID()
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload := cosignPayload(t, imageDigest)
+			sig, theirs := signed(t, key, how.way, payload), signed(t, stranger, how.way, payload)
+			for name, tc := range map[string]struct {
+				before func(*tlog.RekorPayload) // the log signs
+				after  func(*tlog.RekorPayload)
+				of     *ca.VirtualSigstore
+				reason string
+			}{
+				"as it is":       {nil, nil, log, ""},
+				"another time":   {nil, func(e *tlog.RekorPayload) { e.IntegratedTime++ }, log, "log"},
+				"another number": {nil, func(e *tlog.RekorPayload) { e.LogIndex++ }, log, "log"},
+				"another log":    {nil, nil, newLog(t), "log"},
+				"of another key": {func(e *tlog.RekorPayload) {
+					e.Body = classicEntry(t, how.hash, payload, theirs, publicPEM(t, stranger.Public()))
+				}, nil, log, "log"},
+			} {
+				t.Run(name, func(t *testing.T) {
+					e := tlog.RekorPayload{
+						Body: classicEntry(t, how.hash, payload, sig, publicPEM(t, key.Public())), IntegratedTime: time.Now().Unix(), LogIndex: 1234, LogID: id,
+					}
+					if tc.before != nil {
+						tc.before(&e)
+					}
+					promise, err := log.RekorSignPayload(e)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if tc.after != nil {
+						tc.after(&e)
+					}
+					note, err := json.Marshal(map[string]any{"SignedEntryTimestamp": promise, "Payload": e})
+					if err != nil {
+						t.Fatal(err)
+					}
+					req := request([]signer{{public: publicPEM(t, key.Public())}}, verifyv1.Signature{Kind: verifyv1.KindSimple, Payload: payload, Annotations: map[string]string{
+						noteSignature: base64.StdEncoding.EncodeToString(sig), noteBundle: string(note),
+					}})
+					req.Demand.Cosign.LogKeys = logKeys(t, tc.of)
+					wantVerdictOf(t, req, tc.reason)
+				})
+			}
 		})
 	}
 }
