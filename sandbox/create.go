@@ -166,9 +166,16 @@ type creation struct {
 }
 
 func (b *creation) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{
-		b.directory, b.acquire, b.environment, b.buildRoot, b.identity, b.program, b.cgroup,
-	} {
+	if err := b.directory(ctx); err != nil {
+		return err
+	}
+	cgroup := b.makeCgroup(ctx)
+	err := b.steps(ctx, b.acquire, b.environment, b.buildRoot, b.identity, b.program)
+	return errors.Join(err, cgroup())
+}
+
+func (b *creation) steps(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -427,12 +434,27 @@ func (m *Manager) lookPath(root *os.File, name string, rec *containerRecord) (st
 	return resolved, file, nil
 }
 
-func (b *creation) cgroup(ctx context.Context) error {
-	cg, err := b.m.Cgroups.Create(ctx, b.pod.Config.CgroupParent, b.rec.ID, b.rec.Config.Resources)
-	if err != nil {
-		return fmt.Errorf("make cgroup: %w", err)
+// makeCgroup begins to make the cgroup, which takes about as long as the root
+// filesystem and has nothing to do with it. The function that it gives waits for
+// the end, and must be called.
+func (b *creation) makeCgroup(ctx context.Context) (wait func() error) {
+	var (
+		cg   Cgroup
+		err  error
+		made = make(chan struct{})
+	)
+	parent, id, resources := b.pod.Config.CgroupParent, b.rec.ID, b.rec.Config.Resources
+	go func() {
+		defer close(made)
+		cg, err = b.m.Cgroups.Create(ctx, parent, id, resources)
+	}()
+	return func() error {
+		<-made
+		if err != nil {
+			return fmt.Errorf("make cgroup: %w", err)
+		}
+		b.undo.Push(cg.Delete)
+		b.c.cgroup, b.rec.Cgroup = cg, cg.Path()
+		return nil
 	}
-	b.undo.Push(cg.Delete)
-	b.c.cgroup, b.rec.Cgroup = cg, cg.Path()
-	return nil
 }
