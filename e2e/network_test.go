@@ -7,13 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -35,40 +33,10 @@ func listenInPod(t *testing.T, c *container, port int, text string) {
 	if len(pids) == 0 {
 		t.Fatal("the container has no process")
 	}
-	type result struct {
-		listener net.Listener
-		err      error
-	}
-	results := make(chan result)
-	go func() {
-		// The thread is in the wrong network afterwards: it ends with the
-		// goroutine.
-		goruntime.LockOSThread()
-		ns, err := os.Open(filepath.Join("/proc", strconv.Itoa(pids[0]), "ns/net"))
-		if err == nil {
-			defer ns.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		}
-		if err != nil {
-			results <- result{err: err}
-			return
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", port))
-		results <- result{l, err}
-	}()
-	r := <-results
-	must(t, r.err)
-	t.Cleanup(func() { _ = r.listener.Close() })
-	go func() {
-		for {
-			conn, err := r.listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, text)
-			_ = conn.Close()
-		}
-	}()
+	serveIn(t, fmt.Sprintf("/proc/%d/ns/net", pids[0]), fmt.Sprintf("0.0.0.0:%d", port), func(conn *net.TCPConn) {
+		_, _ = io.WriteString(conn, text)
+		_ = conn.Close()
+	})
 }
 
 func dialText(address string) (string, error) {

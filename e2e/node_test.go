@@ -130,62 +130,52 @@ func (n *node) pull(t testing.TB, repository string, a images.Artifact) string {
 	return ref
 }
 
-// program gives the reference of an image with a guest of e2e/guests as its
-// entrypoint, pulled.
-func (n *node) program(t testing.TB, guestName string) string {
-	t.Helper()
+// once gives the reference that make gave at its first call for a name.
+func (n *node) once(name string, make func() string) string {
 	n.mu.Lock()
-	ref := n.pulled[guestName]
+	ref := n.pulled[name]
 	n.mu.Unlock()
 	if ref != "" {
 		return ref
 	}
-	image := images.Program(guest(t, guestName))
-	image.WorkingDir = "/" // the default: another id than that of the images that tests remove
-	ref = n.pull(t, guestName, image.Artifact())
+	ref = make()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.pulled[guestName] = ref
+	n.pulled[name] = ref
 	return ref
+}
+
+// program gives the reference of an image with a guest of e2e/guests as its
+// entrypoint, pulled.
+func (n *node) program(t testing.TB, guestName string) string {
+	t.Helper()
+	return n.once(guestName, func() string {
+		image := images.Program(guest(t, guestName))
+		image.WorkingDir = "/" // the default: another id than that of the images that tests remove
+		return n.pull(t, guestName, image.Artifact())
+	})
 }
 
 // toolbox gives the reference of an image that holds the tool guest under the
 // names of its applets, users, and a directory /data.
 func (n *node) toolbox(t testing.TB) string {
 	t.Helper()
-	n.mu.Lock()
-	ref := n.pulled["toolbox"]
-	n.mu.Unlock()
-	if ref != "" {
-		return ref
-	}
-	ref = n.pull(t, "toolbox", toolboxImage(t).Artifact())
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.pulled["toolbox"] = ref
-	return ref
+	return n.once("toolbox", func() string { return n.pull(t, "toolbox", toolboxImage(t).Artifact()) })
 }
 
 // shell gives the reference of the published toolbox image: a shell and its
 // programs.
 func (n *node) shell(t testing.TB) string {
 	t.Helper()
-	n.mu.Lock()
-	ref := n.pulled["shell"]
-	n.mu.Unlock()
-	if ref != "" {
+	return n.once("shell", func() string {
+		all, err := published.Build(guest(t, "toolbox"))
+		must(t, err)
+		must(t, published.Push(t.Context(), n.registry.Host(), true, all[:1]))
+		ref := n.ref(all[0].Names[0])
+		_, err = n.Client.Pull(t.Context(), ref)
+		must(t, err)
 		return ref
-	}
-	all, err := published.Build(guest(t, "toolbox"))
-	must(t, err)
-	must(t, published.Push(t.Context(), n.registry.Host(), true, all[:1]))
-	ref = n.ref(all[0].Names[0])
-	_, err = n.Client.Pull(t.Context(), ref)
-	must(t, err)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.pulled["shell"] = ref
-	return ref
+	})
 }
 
 var toolboxApplets = []string{
