@@ -99,11 +99,18 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	if err := c.start(kubebin.ControllerManager, c.controllerManagerFlags()...); err != nil {
 		return err
 	}
-	return c.start(kubebin.Scheduler,
+	err := c.start(kubebin.Scheduler,
 		"--kubeconfig="+c.kubeconfigOf("scheduler"),
 		"--leader-elect=false",
 		"--secure-port=0",
 		"--kube-api-qps=500", "--kube-api-burst=1000")
+	if err != nil {
+		return err
+	}
+	// Without it the API server takes no pod.
+	return c.wait(ctx, "the service account default", func(ctx context.Context) error {
+		return c.client.Get().Namespace("default").Resource("serviceaccounts").Name("default").Do(ctx).Error()
+	})
 }
 
 func (c *Cluster) etcdFlags() []string {
