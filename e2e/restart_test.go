@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -178,25 +177,42 @@ func linesOf(t *testing.T, path string) []string {
 	return crilog.Lines(entries, "stdout")
 }
 
-func TestSecondServerOnOneRootIsRefused(t *testing.T) {
+// A server keeps its directories and its socket against another one.
+func TestSecondServerIsRefused(t *testing.T) {
 	n := ownNode(t, nodeOptions{})
-	args := n.Command()
-	for i, arg := range args {
-		if arg == "--socket" {
-			args[i+1] = filepath.Join(n.dir, "second.sock")
-		}
-	}
-	ctx, cancel := contextWithTimeout(t, 20*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
-	if err == nil || ctx.Err() != nil {
-		t.Errorf("the second server ended with %v, %v; want it to end at once with an error", err, ctx.Err())
-	}
-	if text := string(out); !strings.Contains(text, n.Root()) && !strings.Contains(text, n.State()) {
-		t.Errorf("the second server says %q, want it to name the directory", text)
-	}
-	if _, err := n.Client.Version(t.Context(), &runtime.VersionRequest{}); err != nil {
-		t.Errorf("the first server: %v", err)
+	other := t.TempDir()
+	for _, tc := range []struct {
+		name  string
+		other map[string]string // flags of the second server that differ
+		want  string            // that its error names
+	}{
+		{"root", map[string]string{"--socket": other + "/cri.sock", "--state": other + "/state"}, n.Root()},
+		{"state", map[string]string{"--socket": other + "/cri.sock", "--root": other + "/root"}, n.State()},
+		{"socket", map[string]string{"--root": other + "/root", "--state": other + "/state"}, n.Socket()},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := n.Command()
+			for i, arg := range args {
+				if value, ok := tc.other[arg]; ok {
+					args[i+1] = value
+				}
+			}
+			ctx, cancel := contextWithTimeout(t, patience)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+			if err == nil || ctx.Err() != nil {
+				t.Errorf("the second server ended with %v, %v; want it to end at once with an error", err, ctx.Err())
+			}
+			if !strings.Contains(string(out), tc.want) {
+				t.Errorf("the second server says %q, want it to name %s", out, tc.want)
+			}
+			client, err := criclient.Dial(n.Socket()) // a new connection goes to who has the socket now
+			must(t, err)
+			defer client.Close()
+			if _, err := client.Version(t.Context(), &runtime.VersionRequest{}); err != nil {
+				t.Errorf("the first server: %v", err)
+			}
+		})
 	}
 }
 

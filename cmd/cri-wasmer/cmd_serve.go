@@ -56,6 +56,9 @@ func runServe(ctx context.Context, conf *config.Config) error {
 		return err
 	}
 	defer unlock()
+	if err := freeSocket(conf.Socket); err != nil {
+		return err
+	}
 
 	ctx, stop := untilSignal(ctx, log)
 	defer stop()

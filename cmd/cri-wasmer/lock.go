@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +48,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other directories with --root and --state",
+			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state and --socket",
 				dir, holder(name))
 		}
 		return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -56,6 +58,31 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("note pid in %s: %w", name, err)
 	}
 	return f, nil
+}
+
+// freeSocket gives an error when a unix socket may not be made anew in the place of
+// what is there: somebody serves on it, or it is no socket. The locks do not tell,
+// for a daemon with other directories may have the same socket.
+func freeSocket(name string) error {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket: choose another place with --socket", name)
+	}
+	conn, err := net.Dial("unix", name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look whether the socket is free: %w", err)
+	}
+	_ = conn.Close() // nothing was said
+	return fmt.Errorf("another server answers at %s: stop it, or choose another socket with --socket", name)
 }
 
 func writePID(f *os.File) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -94,6 +95,34 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		out, err := execute(append(args, "--help")...)
 		if err != nil || len(out) < 80 {
 			t.Errorf("%q --help = %v, %q", args, err, out)
+		}
+	}
+}
+
+func TestSocketIsTakenOnlyFromTheDead(t *testing.T) {
+	dir := t.TempDir()
+	live, stale, file := filepath.Join(dir, "live"), filepath.Join(dir, "stale"), filepath.Join(dir, "file")
+	for _, name := range []string{live, stale} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		if name == stale {
+			l.Close()
+		} else {
+			defer l.Close()
+		}
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		filepath.Join(dir, "nothing"): "", stale: "", live: "another server answers at " + live, file: "no socket",
+	} {
+		err := freeSocket(name)
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", filepath.Base(name), err, want)
 		}
 	}
 }

@@ -293,8 +293,8 @@ func end(server *grpc.Server) {
 	server.GracefulStop()
 }
 
-// listen makes the socket; the lock on the state directory is held, so that
-// what is in its place is of a daemon that has gone.
+// listen makes the socket. What is in its place is of a daemon that has gone: it
+// was looked whether one answers.
 func (d *daemon) listen() (net.Listener, error) {
 	o := d.options
 	if err := os.MkdirAll(filepath.Dir(o.Socket), 0o755); err != nil {
