@@ -14,10 +14,12 @@
 #include "steps.h"
 #include "../wasmer/shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FD_SPAWN = 3, FD_CODE = 4, FD_HIGH = 64, STACK = 16 << 20, CODE_PAYLOAD = 4096, STATUS_MAGIC = 0x31535743 };
+enum { FD_SPAWN = 3, FD_CODE = 4, FD_HIGH = 64, STACK = 16 << 20, STACK_ABOVE = 64 << 10, CODE_PAYLOAD = 4096, STATUS_MAGIC = 0x31535743 };
 
 static struct plan plan;
 static int plan_fds[PLAN_MAX_FDS + 1];
@@ -41,6 +43,8 @@ static uint64_t import_funcs;
 static uint32_t code_flags;
 static char *title; /* the arguments, one behind the other */
 static size_t title_room;
+static char *stack_low; /* of the main thread, as seen from here: arguments and environment are above */
+static size_t stack_size; /* 0: not known */
 
 const uint8_t *cw_payload(size_t *len)
 {
@@ -276,7 +280,25 @@ static void limit_stack(void)
 		setrlimit(RLIMIT_STACK, &r);
 	}
 	getrlimit(RLIMIT_STACK, &r);
-	cw_set_stack(__builtin_frame_address(0), r.rlim_cur == RLIM_INFINITY ? STACK : r.rlim_cur);
+	size_t size = r.rlim_cur == RLIM_INFINITY ? STACK : r.rlim_cur;
+	if (size > 2 * STACK_ABOVE) {
+		stack_low = (char *)__builtin_frame_address(0) - size + STACK_ABOVE;
+		stack_size = size - STACK_ABOVE;
+	}
+	cw_set_stack(__builtin_frame_address(0), size);
+}
+
+/* The Go runtime asks for the bounds of the main thread's stack at its start, for
+ * which the C library reads the list of all mappings. They are known here. */
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
+{
+	int (*libc)(pthread_t, pthread_attr_t *);
+	if (!stack_size || getpid() != (pid_t)syscall(SYS_gettid) || !pthread_equal(thread, pthread_self())) {
+		*(void **)&libc = dlsym(RTLD_NEXT, "pthread_getattr_np");
+		return libc ? libc(thread, attr) : ENOSYS;
+	}
+	int err = pthread_attr_init(attr);
+	return err ? err : pthread_attr_setstack(attr, stack_low, stack_size);
 }
 
 __attribute__((constructor)) static void entry(int argc, char **argv, char **envp)
