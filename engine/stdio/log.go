@@ -49,7 +49,7 @@ func NewLog(f *os.File) *Log { return &Log{file: f, now: time.Now} }
 
 // Stream makes a stream of the log with the given name, stdout or stderr.
 func (l *Log) Stream(name string) *Stream {
-	s := &Stream{log: l, full: " " + name + " F ", part: " " + name + " P "}
+	s := &Stream{log: l, full: newHead(name, "F"), part: newHead(name, "P")}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.streams = append(l.streams, s)
@@ -87,12 +87,19 @@ func (l *Log) Close() error {
 
 // Stream is stdout or stderr of a guest. Safe for concurrent use.
 type Stream struct {
-	log        *Log
-	full, part string // what stands between time and text
+	log *Log
 	// the fields below are guarded by log.mu
-	pending []byte // an unfinished line, shorter than MaxLine
-	out     []byte // lines to write, at most maxOut; reused
-	timer   *time.Timer
+	full, part head
+	pending    []byte // an unfinished line, shorter than MaxLine
+	out        []byte // lines to write, at most maxOut; reused
+	timer      *time.Timer
+}
+
+// head is what stands before the text of a line, the time in front.
+type head []byte
+
+func newHead(stream, tag string) head {
+	return append(make(head, len(stamp{}.text)), " "+stream+" "+tag+" "...)
 }
 
 // Write appends p to the log. It never fails for the guest: what the disk
@@ -102,7 +109,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(p)
-	l.stamp.set(l.now())
+	s.date()
 	if len(p) > maxOut/8 && cap(s.out) < maxOut {
 		s.out = make([]byte, 0, maxOut) // not in steps; most guests never need it
 	}
@@ -130,16 +137,24 @@ func (s *Stream) take(p []byte) []byte {
 	return nil
 }
 
-func (s *Stream) line(tag string, text []byte) {
-	if n := len(s.log.stamp.text) + len(tag) + len(s.pending) + len(text) + 1; len(s.out)+n > maxOut {
+// date makes the lines that follow bear the time.
+func (s *Stream) date() {
+	stamp := &s.log.stamp
+	stamp.set(s.log.now())
+	copy(s.full, stamp.text[:])
+	copy(s.part, stamp.text[:])
+}
+
+func (s *Stream) line(h head, text []byte) {
+	if len(s.out)+len(h)+len(s.pending)+len(text)+1 > maxOut {
 		s.write()
 	}
-	s.out = append(s.out, s.log.stamp.text[:]...)
-	s.out = append(s.out, tag...)
-	s.out = append(s.out, s.pending...)
-	s.out = append(s.out, text...)
-	s.out = append(s.out, '\n')
-	s.pending = s.pending[:0]
+	s.out = append(s.out, h...)
+	if len(s.pending) > 0 {
+		s.out = append(s.out, s.pending...)
+		s.pending = s.pending[:0]
+	}
+	s.out = append(append(s.out, text...), '\n')
 }
 
 // write moves what lines there are into the file.
@@ -153,13 +168,13 @@ func (s *Stream) write() {
 	s.out = s.out[:0]
 }
 
-// flush writes the unfinished line, if any, with the tag.
-func (s *Stream) flush(tag string) {
+// flush writes the unfinished line, if any, with the head.
+func (s *Stream) flush(h head) {
 	if len(s.pending) == 0 {
 		return
 	}
-	s.log.stamp.set(s.log.now())
-	s.line(tag, nil)
+	s.date()
+	s.line(h, nil)
 	s.write()
 }
 
