@@ -1,9 +1,3 @@
-// The daemon says how many threads a container may have: the runtime need not
-// look for the cgroup at each start.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
-
 // Command cri-wasmer-worker is the process of one container, one exec or one
 // compilation. cri-wasmer serve starts it; people have no use for it, but for
 // probe.

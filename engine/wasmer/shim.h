@@ -34,6 +34,11 @@ int cw_call(const char *export_name, cw_outcome *out, char *err, size_t errlen);
 int cw_compile(const uint8_t *wasm, size_t len, int compiler, uint8_t **out, size_t *outlen, char *err, size_t errlen);
 void cw_free_code(uint8_t *code, size_t len);
 
+/* Which extensions of the processor there are, in at most CW_CPU_WORDS words of
+ * no further meaning; gives their number. */
+enum { CW_CPU_WORDS = 8 };
+size_t cw_cpu_features(uint32_t *words);
+
 int cw_loaded(void);
 int cw_instantiated(void);
 size_t cw_import_count(void);

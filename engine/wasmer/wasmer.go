@@ -52,6 +52,18 @@ func Compilers() []Compiler {
 	return list
 }
 
+// CPUFeatures are the extensions of the processor on which compiled code may
+// depend. The numbers mean nothing but sameness.
+func CPUFeatures() []uint32 {
+	var words [C.CW_CPU_WORDS]C.uint32_t
+	n := C.cw_cpu_features(&words[0])
+	list := make([]uint32, n)
+	for i := range list {
+		list[i] = uint32(words[i])
+	}
+	return list
+}
+
 // Compile gives the serialized machine code of a module, which Load takes. The
 // error is of kind ErrCompile. A process compiles with one compiler only.
 func Compile(module []byte, c Compiler) ([]byte, error) {

@@ -4,9 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"reflect"
-
-	"golang.org/x/sys/cpu"
 
 	"github.com/cri-wasmer/cri-wasmer/engine/wasi/preview1"
 	"github.com/cri-wasmer/cri-wasmer/engine/wasmer"
@@ -30,12 +27,6 @@ func Info() *workerv1.Info {
 // cpuFeatures names the features for which cranelift makes code: those that it
 // finds on the machine, so that code must not move to one with fewer.
 func cpuFeatures() string {
-	sum := sha256.New()
-	v := reflect.ValueOf(cpu.X86)
-	for i := range v.NumField() {
-		if f := v.Field(i); f.Kind() == reflect.Bool {
-			fmt.Fprintf(sum, "%s=%t ", v.Type().Field(i).Name, f.Bool())
-		}
-	}
-	return hex.EncodeToString(sum.Sum(nil)[:8])
+	sum := sha256.Sum256(fmt.Append(nil, wasmer.CPUFeatures()))
+	return hex.EncodeToString(sum[:8])
 }
