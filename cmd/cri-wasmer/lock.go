@@ -48,7 +48,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state and --socket",
+			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state, --socket and --cgroup-parent",
 				dir, holder(name))
 		}
 		return nil, fmt.Errorf("lock %s: %w", name, err)
