@@ -2,7 +2,7 @@
 //
 // The stream is hostile. Every path is resolved by the kernel beneath the
 // directory (openat2, RESOLVE_BENEATH), absolute names, ".." and device nodes
-// are refused, and size, entries, path length and compression ratio are
+// are refused, and size, entries, path length, depth and compression ratio are
 // bounded. Whiteouts become what overlayfs understands: a character device 0/0
 // for a deleted file, an extended attribute for an opaque directory, so that
 // the directory can be a lower layer of an overlay mount.
