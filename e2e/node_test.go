@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ type node struct {
 	serial int
 }
 
+var nodes atomic.Int64 // that were started
+
 func startNode(t testing.TB, o nodeOptions) (*node, error) {
 	dir, err := os.MkdirTemp("/tmp", "cw") // short, for the socket
 	if err != nil {
@@ -61,7 +64,7 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 		Root:         o.root,
 		Flags:        o.flags,
 		Hosts:        o.hosts,
-		CgroupParent: isolate.Parent("default"),
+		CgroupParent: isolate.Parent(fmt.Sprintf("default%d", nodes.Add(1))), // belongs to one server
 	})
 	if err != nil {
 		registry.Close()

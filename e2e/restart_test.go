@@ -177,7 +177,8 @@ func linesOf(t *testing.T, path string) []string {
 	return crilog.Lines(entries, "stdout")
 }
 
-// A server keeps its directories and its socket against another one.
+// A server keeps its directories, its socket and its control groups against another
+// one.
 func TestSecondServerIsRefused(t *testing.T) {
 	n := ownNode(t, nodeOptions{})
 	other := t.TempDir()
@@ -189,6 +190,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 		{"root", map[string]string{"--socket": other + "/cri.sock", "--state": other + "/state"}, n.Root()},
 		{"state", map[string]string{"--socket": other + "/cri.sock", "--root": other + "/root"}, n.State()},
 		{"socket", map[string]string{"--root": other + "/root", "--state": other + "/state"}, n.Socket()},
+		{"control groups", map[string]string{"--root": other + "/root", "--state": other + "/state", "--socket": other + "/cri.sock"}, "control group /"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			args := n.Command()

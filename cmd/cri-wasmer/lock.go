@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ func lockDirs(dirs ...string) (unlock func(), err error) {
 		}
 	}
 	for _, dir := range dirs {
-		f, err := lockDir(dir)
+		f, err := lockDir(dir, dir)
 		if err != nil {
 			unlock()
 			return nil, err
@@ -34,14 +35,28 @@ func lockDirs(dirs ...string) (unlock func(), err error) {
 	return unlock, nil
 }
 
+// parentLocks has a directory to lock for each parent of control groups: a daemon
+// ends what is below its parent and has no record.
+const parentLocks = "/run/cri-wasmer.locks"
+
+// lockParent locks a control group below which a daemon keeps those of its pods.
+func lockParent(dir, parent string) (unlock func() error, err error) {
+	f, err := lockDir(filepath.Join(dir, url.PathEscape(parent)), "control group "+parent)
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, nil
+}
+
 // lockDir takes the lock and notes the own pid in the file. The file stays, as
-// removing it could give two daemons a lock each on different files.
-func lockDir(dir string) (*os.File, error) {
+// removing it could give two daemons a lock each on different files. The error
+// calls what is locked by its name.
+func lockDir(dir, name string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	name := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	file := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +64,13 @@ func lockDir(dir string) (*os.File, error) {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state, --socket and --cgroup-parent",
-				dir, holder(name))
+				name, holder(file))
 		}
-		return nil, fmt.Errorf("lock %s: %w", name, err)
+		return nil, fmt.Errorf("lock %s: %w", file, err)
 	}
 	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("note pid in %s: %w", name, err)
+		return nil, fmt.Errorf("note pid in %s: %w", file, err)
 	}
 	return f, nil
 }

@@ -144,6 +144,20 @@ func TestASecondDaemonIsRefused(t *testing.T) {
 	} else {
 		again()
 	}
+	parents := t.TempDir()
+	leave, err := lockParent(parents, "/some/group")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockParent(parents, "/some/group"); err == nil || !strings.Contains(err.Error(), "control group /some/group is in use") {
+		t.Errorf("the same parent: %v", err)
+	}
+	if again, err := lockParent(parents, "/some"); err != nil {
+		t.Errorf("another parent: %v", err)
+	} else {
+		again()
+	}
+	leave()
 	unlock()
 	unlock, err = lockDirs(root, state)
 	if err != nil {

@@ -168,6 +168,11 @@ func (d *daemon) openCgroups(context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.cgroups.Close)
+	unlock, err := lockParent(parentLocks, d.cgroups.Parent())
+	if err != nil {
+		return err
+	}
+	d.onClose(unlock)
 	return nil
 }
 

@@ -77,7 +77,7 @@ var table = []Option{
 	{"cgroup", "driver", "Who makes cgroups: cgroupfs, systemd, or auto: systemd where it runs the machine's cgroup v2.\n" +
 		"The kubelet asks for it and follows.",
 		func(o *Options) value { return enum(&o.Cgroup.Driver, "auto", "auto", "cgroupfs", "systemd") }},
-	{"cgroup", "parent", "Parent cgroup of pods that name none. Empty: /cri-wasmer, or cri-wasmer.slice with systemd. It belongs to one daemon: what others have there is ended.",
+	{"cgroup", "parent", "Parent cgroup of pods that name none. Empty: /cri-wasmer, or cri-wasmer.slice with systemd. It belongs to one daemon.",
 		func(o *Options) value { return text(&o.Cgroup.Parent, "") }},
 
 	{"image", "certs_dirs", "Directories with HOST/hosts.toml: mirrors, certificates and credentials of registries.\n" +

@@ -125,6 +125,9 @@ func (m *Manager) Close() error {
 	return nil
 }
 
+// Parent is the path of the default parent, below which Orphans looks.
+func (m *Manager) Parent() string { return m.parent }
+
 // Driver says who makes the groups.
 func (m *Manager) Driver() sandbox.CgroupDriver { return m.driver }
 

@@ -35,9 +35,9 @@ const (
 	stageInside    = "inside"
 )
 
-// privateDirs are places outside the daemon's own directories in which network
-// plugins keep state; each run has its own.
-var privateDirs = []string{"/run/netns", "/var/lib/cni"}
+// privateDirs are places outside the daemon's own directories in which it, or
+// network plugins, keep state; each run has its own.
+var privateDirs = []string{"/run/netns", "/run/cri-wasmer.locks", "/var/lib/cni"}
 
 // Group is the name of the control group, in every hierarchy, below which
 // everything of this run belongs. Empty outside of Run.
