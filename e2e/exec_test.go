@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"k8s.io/client-go/tools/remotecommand"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -107,6 +110,57 @@ func TestExecEndsWithItsClient(t *testing.T) {
 		t.Error("a command that sleeps for an hour ended within half a second")
 	}
 	eventually(t, "the end of the command", func() bool { return len(guestPIDs(t, c.id)) == before })
+}
+
+// A command that is killed cannot tell how it ended, and what it printed before is
+// there.
+func TestExecThatIsKilled(t *testing.T) {
+	n := sharedNode(t)
+	image := toolboxImage(t)
+	image.Layers[0] = append(image.Layers[0], imageFile{Name: "bin/oom", Data: guest(t, "oom-c")})
+	spec := criclient.ContainerSpec{Image: n.pull(t, "exec-killed", image.Artifact()), MemoryLimit: 64 << 20}
+	signal := func(s syscall.Signal) func(*container, int) {
+		return func(c *container, main int) {
+			for _, pid := range guestPIDs(t, c.id) {
+				if pid != main {
+					must(t, syscall.Kill(pid, s))
+				}
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		command []string
+		end     func(c *container, main int)
+		code    int32
+		stdout  string
+	}{
+		"by SIGKILL":             {[]string{"top"}, signal(syscall.SIGKILL), 137, "up\n"},
+		"by SIGTERM":             {[]string{"top"}, signal(syscall.SIGTERM), 143, "up\n"},
+		"for its memory":         {[]string{"oom"}, func(*container, int) {}, 137, "touched 16 MiB\n"},
+		"with its container":     {[]string{"top"}, func(c *container, main int) { must(t, syscall.Kill(main, syscall.SIGKILL)) }, 137, "up\n"},
+		"by the container's end": {[]string{"top"}, func(c *container, _ int) { c.stop(5) }, 137, "up\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := n.hostPod(t).run(spec)
+			c.waitLine("up")
+			main := guestPIDs(t, c.id)[0]
+			printed, w := io.Pipe()
+			defer printed.Close()
+			ended := make(chan error, 1)
+			o := remotecommand.StreamOptions{Stdout: w}
+			e := executor(t, "SPDY", c.execURL(o, tc.command...))
+			go func() {
+				ended <- e.StreamWithContext(t.Context(), o)
+				w.Close()
+			}()
+			expect(t, printed, tc.stdout)
+			go io.Copy(io.Discard, printed)
+			tc.end(c, main)
+			if code := exitCode(t, <-ended); code != int(tc.code) {
+				t.Errorf("exit code %d, want %d", code, tc.code)
+			}
+		})
+	}
 }
 
 func TestExecOfAMissingCommand(t *testing.T) {
