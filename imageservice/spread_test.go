@@ -16,11 +16,11 @@ func TestLayersAreSpreadOverTheDisk(t *testing.T) {
 				t.Skip(err)
 			}
 			defer os.RemoveAll(root)
-			s, err := openStore(root)
-			if err != nil {
+			if _, err := openStore(root); err != nil {
 				t.Fatal(err)
 			}
-			if s, err = openStore(root); err != nil { // that it is done already is no error
+			s, err := openStore(root) // that it is done already is no error
+			if err != nil {
 				t.Fatal(err)
 			}
 			var fs unix.Statfs_t

@@ -99,7 +99,7 @@ var fuzzNames = []string{
 
 var fuzzTypes = []byte{
 	tar.TypeReg, tar.TypeReg, tar.TypeDir, tar.TypeDir, tar.TypeSymlink, tar.TypeSymlink, tar.TypeLink, tar.TypeLink,
-	tar.TypeFifo, tar.TypeChar, tar.TypeBlock, tar.TypeCont, tar.TypeGNUSparse, tar.TypeRegA, 'x', 'Z',
+	tar.TypeFifo, tar.TypeChar, tar.TypeBlock, tar.TypeCont, tar.TypeGNUSparse, 0, 'x', 'Z',
 }
 
 // fuzzEntries reads six bytes for each entry: its type and the words of its name
