@@ -19,6 +19,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/cluster"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubebin"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/kubenode"
 )
@@ -121,6 +122,11 @@ func startMachine(t *testing.T) *machine {
 	must(t, err)
 	dir, err := os.MkdirTemp("/tmp", "cwa")
 	must(t, err)
+	t.Cleanup(func() {
+		if err := isolate.RemoveTree(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	hideEtc(t, filepath.Join(dir, "etc"))
 	c, err := cluster.Start(t.Context(), cluster.Options{
 		Binaries:  built.Kubernetes(),
