@@ -153,7 +153,8 @@ $(OUT)/testsum: internal/ci/testsum/*.go
 	@$(GO) build -o $@ ./internal/ci/testsum
 
 .PHONY: e2e-vm
-e2e-vm: build guests ## Tests on cgroup v2 with systemd, in a Debian that qemu boots (needs root and the Debian archive; ACCEL=kvm, VM_TESTS=regexp)
+e2e-vm: deps build guests ## Tests on cgroup v2 with systemd, in a Debian that qemu boots (needs root and the Debian archive; ACCEL=kvm, VM_TESTS=regexp)
+	@bash .ci/deps vm
 	@VM_TESTS='$(VM_TESTS)' ACCEL='$(or $(ACCEL),tcg)' e2e/vm/run $(OUT)/vm
 
 .PHONY: lint

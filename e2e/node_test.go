@@ -20,8 +20,14 @@ import (
 	published "github.com/cri-wasmer/cri-wasmer/e2e/images"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+// patience is how long a test waits for what must come. E2E_PATIENCE is for
+// machines that are emulated.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("E2E_PATIENCE")); err == nil {
+		return d
+	}
+	return 60 * time.Second
+}()
 
 type nodeOptions struct {
 	root  string            // of the server, when it is a special file system

@@ -78,7 +78,7 @@ func knock(t *testing.T, p *pod) {
 func TestPodStatsOfThePodsOwnGroup(t *testing.T) {
 	n := sharedNode(t)
 	uid := "3f1e-" + n.unique("uid")
-	p := n.pod(t, criclient.PodSpec{HostNetwork: true, UID: uid, CgroupParent: "/" + isolate.Group() + "/pod" + uid})
+	p := n.pod(t, criclient.PodSpec{HostNetwork: true, UID: uid, CgroupParent: isolate.Parent("pod" + uid)})
 	keep := p.create(criclient.ContainerSpec{Image: n.program(t, "top-c")})
 	keep.start()
 	spin := p.create(criclient.ContainerSpec{Image: n.program(t, "spin-c")})
@@ -115,7 +115,7 @@ func TestStatsOfNobody(t *testing.T) {
 func TestPodMetrics(t *testing.T) {
 	n := sharedNode(t)
 	uid := "5a2b-" + n.unique("uid")
-	p := n.pod(t, criclient.PodSpec{UID: uid, CgroupParent: "/" + isolate.Group() + "/pod" + uid})
+	p := n.pod(t, criclient.PodSpec{UID: uid, CgroupParent: isolate.Parent("pod" + uid)})
 	spec := criclient.ContainerSpec{Image: n.toolbox(t), Args: []string{"top"}, MemoryLimit: 64 << 20}
 	config := spec.Config()
 	config.Linux.Resources.CpuPeriod, config.Linux.Resources.CpuQuota, config.Linux.Resources.CpuShares = 100000, 50000, 512

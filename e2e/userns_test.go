@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -191,18 +192,39 @@ func TestUserNamespaceWithHostNetwork(t *testing.T) {
 	}
 }
 
+// userNamespacesWork says whether this kernel has all that pods with user
+// namespaces need: before Linux 6.3 no tmpfs, which is where Secrets are, shows
+// mapped ids.
+func userNamespacesWork(t *testing.T) bool {
+	t.Helper()
+	var u unix.Utsname
+	must(t, unix.Uname(&u))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	must(t, err)
+	return major > 6 || major == 6 && minor >= 3
+}
+
 func TestUserNamespacesAreAdvertised(t *testing.T) {
 	n := sharedNode(t)
 	s, err := n.Client.Status(t.Context(), &runtime.StatusRequest{})
 	must(t, err)
+	want := userNamespacesWork(t)
 	for _, h := range s.RuntimeHandlers {
-		if !h.Features.UserNamespaces || !h.Features.RecursiveReadOnlyMounts {
-			t.Errorf("handler %q has features %v", h.Name, h.Features)
+		if h.Features.UserNamespaces != want || !h.Features.RecursiveReadOnlyMounts {
+			t.Errorf("handler %q has features %v, want user namespaces: %v", h.Name, h.Features, want)
 		}
 	}
-	if f := s.Features; !f.UserNamespacesHostNetwork || !f.SupplementalGroupsPolicy || !f.MountOptions {
-		t.Errorf("features are %v", f)
+	if f := s.Features; f.UserNamespacesHostNetwork != want || !f.SupplementalGroupsPolicy || !f.MountOptions {
+		t.Errorf("features are %v, want user namespaces: %v", f, want)
 	}
+	id, err := n.Client.RunPod(t.Context(), n.userNSConfig(criclient.PodSpec{HostNetwork: true}), "")
+	if want {
+		must(t, err)
+		must(t, n.Client.RemovePod(t.Context(), id))
+		return
+	}
+	wantCode(t, "a pod with a user namespace", err, codes.Unimplemented, "tmpfs", "hostUsers")
 }
 
 func TestOddUserNamespacesAreRefused(t *testing.T) {

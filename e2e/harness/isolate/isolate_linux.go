@@ -44,10 +44,11 @@ var privateDirs = []string{"/run/netns", "/run/cri-wasmer.locks", "/var/lib/cni"
 func Group() string { return os.Getenv(groupVariable) }
 
 // Parent names a control group of this run as the driver wants it that the
-// variable E2E_CGROUP_DRIVER names: a path, or a slice of systemd.
+// variable E2E_CGROUP_DRIVER names: a path, or a slice of systemd, for which a
+// dash means another level.
 func Parent(name string) string {
 	if os.Getenv(driverVariable) == "systemd" {
-		return strings.ReplaceAll(Group(), "-", "") + "-" + name + ".slice"
+		return strings.ReplaceAll(Group(), "-", "") + "-" + strings.ReplaceAll(name, "-", "_") + ".slice"
 	}
 	return "/" + Group() + "/" + name
 }
