@@ -15,6 +15,7 @@ var kubectlScenarios = []scenario{
 	{name: "kubectl exec: output, exit codes, stdin", core: true, run: execs},
 	{name: "kubectl cp: files and directories, both ways", run: copies},
 	{name: "kubectl attach: output and input of a running container", run: attach},
+	{name: "kubectl run: attached to programs that end at once", run: runAttached},
 	{name: "kubectl port-forward", run: portForward},
 	{name: "kubectl debug: an ephemeral container in a running pod", run: debug},
 	{name: "kubectl top: CPU and memory of node, pod and containers, by metrics-server", run: top},
@@ -131,6 +132,29 @@ func attach(t *testing.T, n *namespace) {
 	}
 	talk.stop() // its container goes on
 	n.wantEventualLog("you say one\nyou say two\nbye\n", "parrot")
+}
+
+// runAttached talks to programs that end as soon as they have answered. What one
+// printed before kubectl came, kubectl takes from the log: before it attaches, and
+// when that fails again from the second in which it looked, so that it may show the
+// same twice.
+func runAttached(t *testing.T, n *namespace) {
+	const image = "--image=" + publicHost + "/toolbox:v1"
+	for i := range 5 {
+		name := fmt.Sprintf("asked-%d", i)
+		got, err := n.tryWith("hello\n", "run", name, "-i", "--rm", "--restart=Never", "--quiet", image, "--", "sh", "-c", "read x; echo you say $x")
+		if err != nil || !strings.HasPrefix(got, "you say hello\n") {
+			t.Errorf("kubectl run -i --rm gives %q, %v", got, err)
+		}
+		if left := n.kubectl("get", "pods", "--ignore-not-found", name); left != "" {
+			t.Errorf("kubectl run --rm leaves %q", left)
+		}
+	}
+	got := n.kubectl("run", "told", "--attach", "--restart=Never", "--quiet", image, "--", "echo", "hello")
+	if got != "hello\n" && got != "hello\nhello\n" {
+		t.Errorf("kubectl run --attach gives %q", got)
+	}
+	n.fails(7, nil, "run", "failing", "-i", "--rm", "--restart=Never", "--quiet", image, "--", "sh", "-c", "exit 7")
 }
 
 func portForward(t *testing.T, n *namespace) {
