@@ -160,7 +160,7 @@ func (d *daemon) openNamespaces(context.Context) (err error) {
 }
 
 func (d *daemon) openCgroups(context.Context) (err error) {
-	c := cgroup.Config{DefaultParent: d.options.Cgroup.Parent, Logger: d.log}
+	c := cgroup.Config{DefaultParent: d.options.Cgroup.Parent, Suffix: d.options.Suffix(), Logger: d.log}
 	if driver := d.options.Cgroup.Driver; driver != "auto" {
 		c.Driver = sandbox.CgroupDriver(driver)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -387,4 +388,15 @@ func FuzzFile(f *testing.F) {
 			t.Fatalf("read again: %v\n%s", err, shown.String())
 		}
 	})
+}
+
+func TestOnlyFurtherDaemonsHaveASuffix(t *testing.T) {
+	suffix := func(state string) string { return (Options{State: state}).Suffix() }
+	if got := suffix(defaultState); got != "" {
+		t.Errorf("the first daemon has the suffix %q", got)
+	}
+	one, other := suffix("/run/one"), suffix("/run/other")
+	if one == other || one != suffix("/run/one") || !regexp.MustCompile(`^_[0-9a-f]{8}$`).MatchString(one) {
+		t.Errorf("suffixes %q and %q", one, other)
+	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -142,6 +143,18 @@ func companion(name string) (path string, looked []string, err error) {
 		looked = append(looked, path)
 	}
 	return "", looked, err
+}
+
+const defaultState = "/run/cri-wasmer"
+
+// Suffix tells a daemon with directories of its own from the machine's first one,
+// whose is empty, in names that both would have. It is the same at every start.
+func (o Options) Suffix() string {
+	if o.State == defaultState {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(o.State))
+	return fmt.Sprintf("_%x", sum[:4])
 }
 
 // PluginDirs lists where CNI plugins are: the configured directories, then those

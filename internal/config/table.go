@@ -53,7 +53,7 @@ var table = []Option{
 		func(o *Options) value { return path(&o.Root, "/var/lib/cri-wasmer") }},
 	{"", "state", "Directory for what a reboot ends: sockets, network namespaces, records of processes.\n" +
 		"Best on a tmpfs, as /run is.",
-		func(o *Options) value { return path(&o.State, "/run/cri-wasmer") }},
+		func(o *Options) value { return path(&o.State, defaultState) }},
 	{"", "worker", "Binary that runs guests. Empty: cri-wasmer-worker beside this binary or in ../libexec/cri-wasmer/bin.",
 		func(o *Options) value { return optionalPath(&o.Worker) }},
 
@@ -77,7 +77,7 @@ var table = []Option{
 	{"cgroup", "driver", "Who makes cgroups: cgroupfs, systemd, or auto: systemd where it runs the machine's cgroup v2.\n" +
 		"The kubelet asks for it and follows.",
 		func(o *Options) value { return enum(&o.Cgroup.Driver, "auto", "auto", "cgroupfs", "systemd") }},
-	{"cgroup", "parent", "Parent cgroup of pods that name none. Empty: /cri-wasmer, or cri-wasmer.slice with systemd. It belongs to one daemon.",
+	{"cgroup", "parent", "Parent cgroup of pods that name none. Empty: /cri-wasmer, or cri-wasmer.slice with systemd, with a suffix if state is not the default. It belongs to one daemon.",
 		func(o *Options) value { return text(&o.Cgroup.Parent, "") }},
 
 	{"image", "certs_dirs", "Directories with HOST/hosts.toml: mirrors, certificates and credentials of registries.\n" +

@@ -20,6 +20,7 @@ type Config struct {
 	Driver        sandbox.CgroupDriver // "": systemd where it runs the host, else cgroupfs
 	Mount         string               // "": /sys/fs/cgroup
 	DefaultParent string               // "": /cri-wasmer, or cri-wasmer.slice with systemd
+	Suffix        string               // of the parent's name where DefaultParent is "", without a dash
 	Logger        *slog.Logger         // nil: none
 }
 
@@ -97,9 +98,9 @@ func newManager(cfg Config, t tree, b bus) (*Manager, error) {
 	case m.driver != sandbox.DriverCgroupfs && m.driver != sandbox.DriverSystemd:
 		return nil, fmt.Errorf("cgroups: driver %q: only %q and %q", m.driver, sandbox.DriverCgroupfs, sandbox.DriverSystemd)
 	case parent == "" && m.driver == sandbox.DriverSystemd:
-		parent = "cri-wasmer.slice"
+		parent = "cri-wasmer" + cfg.Suffix + ".slice" // beside that of another daemon: a dash would be a step down
 	case parent == "":
-		parent = "/cri-wasmer"
+		parent = "/cri-wasmer" + cfg.Suffix
 	}
 	var err error
 	m.parent, err = m.parentPath(parent)

@@ -369,3 +369,23 @@ func TestV2OnThisKernel(t *testing.T) {
 		t.Errorf("the parent is still there: %v", err)
 	}
 }
+
+func TestTheDefaultParentIsNamedByDriverAndDaemon(t *testing.T) {
+	for _, tc := range []struct {
+		cfg  Config
+		want string
+	}{
+		{Config{Driver: sandbox.DriverCgroupfs}, "/cri-wasmer"},
+		{Config{Driver: sandbox.DriverCgroupfs, Suffix: "_0a"}, "/cri-wasmer_0a"},
+		{Config{Driver: sandbox.DriverSystemd, Suffix: "_0a"}, "/cri.slice/cri-wasmer_0a.slice"},
+		{Config{Driver: sandbox.DriverCgroupfs, DefaultParent: "/pods", Suffix: "_0a"}, "/pods"},
+	} {
+		m, err := newManager(tc.cfg, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Parent(); got != tc.want {
+			t.Errorf("%+v: parent %s, want %s", tc.cfg, got, tc.want)
+		}
+	}
+}

@@ -84,7 +84,7 @@ func (d *Doctor) names(dir string) []string {
 func (d *Doctor) groups() []string {
 	parent := d.Options.Cgroup.Parent
 	if parent == "" {
-		parent = "/cri-wasmer"
+		parent = "/cri-wasmer" + d.Options.Suffix()
 	}
 	var names []string
 	for _, tree := range []string{"", "pids", "memory"} {
