@@ -2,11 +2,8 @@ package kubelet
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -169,8 +166,9 @@ func TestStaticPod(t *testing.T) {
 		Daemon: server.PID(),
 		Dirs:   []string{server.Root(), server.State(), k.pods},
 		Ignore: []string{"process kubelet", "netns of processes"},
+		// The kubelet makes these for itself, sooner or later, one after the other.
+		IgnoreEnds: []string{"/kubepods", "/kubepods/besteffort", "/kubepods/burstable"},
 	}
-	waitQOSGroups(t)
 	before, err := leak.Take(scope)
 	must(t, err)
 
@@ -231,26 +229,6 @@ func checkExitCodes(t *testing.T, k *kubelet) {
 		}
 		return codes["hello"] == "0 Completed" && codes["failing"] == "3 Error" && len(codes) == 2
 	})
-}
-
-// waitQOSGroups waits for the control groups that the kubelet makes for itself
-// when it starts, one after the other.
-func waitQOSGroups(t *testing.T) {
-	t.Helper()
-	roots, err := isolate.CgroupRoots()
-	must(t, err)
-	for _, root := range roots {
-		for _, class := range []string{"besteffort", "burstable"} {
-			eventually(t, "the kubelet's group "+class+" in "+root, func() bool {
-				pods := filepath.Join(root, kubenode.Group(), "kubepods")
-				if _, err := os.Stat(pods); errors.Is(err, fs.ErrNotExist) {
-					return true // it does not use this hierarchy
-				}
-				_, err := os.Stat(filepath.Join(pods, class))
-				return err == nil
-			})
-		}
-	}
 }
 
 // waitGone waits until neither the kubelet nor the server knows of a pod.

@@ -28,8 +28,9 @@ import (
 type Scope struct {
 	Daemon int      // pid, whose descriptors are counted; 0: none
 	Dirs   []string // whose files are listed
-	// Ignore drops things whose name has one of these parts.
-	Ignore []string
+	// Ignore drops things whose name has one of these parts, IgnoreEnds those
+	// whose name ends so.
+	Ignore, IgnoreEnds []string
 }
 
 // Snapshot is the names of all that is there, each with a count.
@@ -45,6 +46,11 @@ func Take(s Scope) (Snapshot, error) {
 		full := kind + " " + name
 		for _, part := range s.Ignore {
 			if strings.Contains(full, part) {
+				return
+			}
+		}
+		for _, end := range s.IgnoreEnds {
+			if strings.HasSuffix(full, end) {
 				return
 			}
 		}
