@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cri-wasmer/cri-wasmer/imageservice/imgerr"
 )
 
@@ -192,7 +190,7 @@ func (s *Service) wantCollect() {
 // since the next try may want it, but at once when the disk is full.
 func (s *Service) collectAfter(failure error) {
 	s.collectFailed.Reset(s.cfg.FailedKept)
-	if errors.Is(failure, imgerr.ErrNoSpace) || errors.Is(failure, unix.ENOSPC) || errors.Is(failure, unix.EDQUOT) {
+	if imgerr.KindOf(failure) == imgerr.ErrNoSpace {
 		s.wantCollect()
 	}
 }

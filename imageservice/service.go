@@ -288,10 +288,10 @@ func (s *Service) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	close(s.quit)
-	s.collectFailed.Stop()
 	s.pulls.Close()
 	s.layers.Close()
 	s.blobs.Close()
+	s.collectFailed.Stop() // a pull that has just ended may have set it
 	s.wg.Wait()
 	return errors.Join(s.client.Close(), s.meta.close())
 }
