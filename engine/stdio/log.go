@@ -9,9 +9,9 @@
 // where the tag F ends a line and P says that the line goes on (kubernetes
 // design proposal "CRI: logging"; kubelet pkg/kubelet/kuberuntime/logs). A
 // write of the guest is one write to the file, or a few of whole lines when it
-// is large, and it is in the file when Write returns, but for an unfinished line: that waits for its end, for 16
-// KiB, for Close, or a moment at most, so that a guest which is killed loses
-// nothing that was visible to it for long.
+// is large, and it is in the file when Write returns, but for an unfinished
+// line: that waits for its end, for 16 KiB, for Close, or a moment at most, so
+// that a guest which is killed loses nothing that was visible to it for long.
 //
 // A Fanout gives the same output to clients that are attached, an Input feeds the
 // guest's stdin from theirs, and a Terminal stands between both and a guest that

@@ -167,7 +167,7 @@ func TestBuildMounts(t *testing.T) {
 			{HostPath: host + "/nested", ContainerPath: "/esc/escaped"},
 		},
 		Files:      []sandbox.BindFile{{HostPath: host + "/resolv", ContainerPath: "/etc/resolv.conf", Readonly: true}},
-		WorkingDir: "/work/dir",
+		WorkingDir: "/srv/dir",
 	})
 	inside(t, r, func() error {
 		return errors.Join(
@@ -179,7 +179,7 @@ func TestBuildMounts(t *testing.T) {
 			wantErrno(os.WriteFile("/linked/file", nil, 0), unix.EROFS),
 			wantErrno(os.WriteFile("/etc/resolv.conf", nil, 0), unix.EROFS),
 			os.WriteFile("/vol/new", nil, 0o644),
-			os.Chdir("/work/dir"),
+			os.Chdir("/srv/dir"),
 		)
 	})
 	if _, err := os.Stat(host + "/data/new"); err != nil {
