@@ -152,14 +152,7 @@ func TestSigstoresOwnBundles(t *testing.T) {
 		"Ed25519": protocommon.PublicKeyDetails_PKIX_ED25519, "Ed25519ph": protocommon.PublicKeyDetails_PKIX_ED25519_PH,
 	} {
 		t.Run(name, func(t *testing.T) {
-			pair, err := sign.NewEphemeralKeypair(&sign.EphemeralKeypairOptions{Algorithm: algorithm})
-			if err != nil {
-				t.Fatal(err)
-			}
-			public, err := pair.GetPublicKeyPem()
-			if err != nil {
-				t.Fatal(err)
-			}
+			pair, public := keypair(t, algorithm)
 			for text, reason := range map[string]string{
 				string(statement(imageDigest, predicateType)):                    "",
 				string(statement(foreign, predicateType)):                        "digest",
@@ -270,6 +263,21 @@ func newLog(t *testing.T) *ca.VirtualSigstore {
 	return log
 }
 
+// keypair makes a key as sigstore's own signer does, and gives its public half in
+// PEM.
+func keypair(t *testing.T, algorithm protocommon.PublicKeyDetails) (*sign.EphemeralKeypair, string) {
+	t.Helper()
+	pair, err := sign.NewEphemeralKeypair(&sign.EphemeralKeypairOptions{Algorithm: algorithm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.GetPublicKeyPem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair, public
+}
+
 func TestRekorsOwnProofInABundle(t *testing.T) {
 	log, other := newLog(t), newLog(t)
 	for name, algorithm := range map[string]protocommon.PublicKeyDetails{
@@ -277,14 +285,7 @@ func TestRekorsOwnProofInABundle(t *testing.T) {
 		"P-256": protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, "RSA": protocommon.PublicKeyDetails_PKIX_RSA_PKCS1V15_3072_SHA256,
 	} {
 		t.Run(name, func(t *testing.T) {
-			pair, err := sign.NewEphemeralKeypair(&sign.EphemeralKeypairOptions{Algorithm: algorithm})
-			if err != nil {
-				t.Fatal(err)
-			}
-			public, err := pair.GetPublicKeyPem()
-			if err != nil {
-				t.Fatal(err)
-			}
+			pair, public := keypair(t, algorithm)
 			content := &sign.DSSEData{Data: statement(imageDigest, predicateType), PayloadType: "application/vnd.in-toto+json"}
 			for _, tc := range []struct {
 				in     []sign.Transparency
