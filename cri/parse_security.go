@@ -33,7 +33,8 @@ func parseSandboxSecurity(c *runtimev1.LinuxSandboxSecurityContext, p *sandbox.P
 	if p.AppArmor, err = parseAppArmor(c.Apparmor, ""); err != nil {
 		return err
 	}
-	return checkSELinux(c.SelinuxOptions)
+	p.SELinux, err = parseSELinux(c.SelinuxOptions)
+	return err
 }
 
 func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security, error) {
@@ -61,7 +62,7 @@ func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security
 	if s.AppArmor, err = parseAppArmor(c.Apparmor, c.ApparmorProfile); err != nil {
 		return s, err
 	}
-	if err := checkSELinux(c.SelinuxOptions); err != nil {
+	if s.SELinux, err = parseSELinux(c.SelinuxOptions); err != nil {
 		return s, err
 	}
 	if s.Namespaces, err = parseNamespaces(c.NamespaceOptions); err != nil {
@@ -161,15 +162,11 @@ func localAppArmor(profile string) (string, error) {
 	return profile, nil
 }
 
-// checkSELinux refuses labels: a worker becomes a container without execve, at
-// which SELinux would give it one. So it does where the node has no SELinux:
-// containerd runs the pod there without the label, but whoever asks for a
-// confinement is not to take the lack of it for one.
-func checkSELinux(o *runtimev1.SELinuxOption) error {
-	if o.GetUser() == "" && o.GetRole() == "" && o.GetType() == "" && o.GetLevel() == "" {
-		return nil
+// parseSELinux takes the parts of a label. Only a level has colons of its own.
+func parseSELinux(o *runtimev1.SELinuxOption) (sandbox.SELinuxOptions, error) {
+	s := sandbox.SELinuxOptions{User: o.GetUser(), Role: o.GetRole(), Type: o.GetType(), Level: o.GetLevel()}
+	if strings.ContainsAny(s.User+s.Role+s.Type, ": \x00\n") || strings.ContainsAny(s.Level, " \x00\n") {
+		return s, invalid("SELinux label %q: user, role and type are names, and the level is as s0:c1,c2", s)
 	}
-	return unsupported("SELinux label %s:%s:%s:%s: this server does not confine by SELinux, even where the node has it: "+
-		"remove securityContext.seLinuxOptions from the pod and its containers",
-		o.GetUser(), o.GetRole(), o.GetType(), o.GetLevel())
+	return s, nil
 }

@@ -4,7 +4,6 @@ package cri
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -68,7 +67,7 @@ func TestPodsThatCannotBeAsAskedAreRefused(t *testing.T) {
 		"unknown seccomp path": {func(_ *podConfig, s *podSecurity) { s.SeccompProfilePath = "what" }, sandbox.ErrInvalid},
 		"nameless AppArmor":    {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(2, "") }, sandbox.ErrInvalid},
 		"unknown AppArmor":     {func(_ *podConfig, s *podSecurity) { s.Apparmor = profile(unknown, "p") }, sandbox.ErrInvalid},
-		"SELinux label":        {func(_ *podConfig, s *podSecurity) { s.SelinuxOptions = &runtimev1.SELinuxOption{Level: "s0"} }, sandbox.ErrUnsupported},
+		"SELinux role":         {func(_ *podConfig, s *podSecurity) { s.SelinuxOptions = &runtimev1.SELinuxOption{Role: "r\nr"} }, sandbox.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parsePod(podWith(tc.change), ""); !errors.Is(err, tc.kind) {
@@ -105,7 +104,8 @@ func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
 		"unknown seccomp path": {func(_ *configuration, s *security) { s.SeccompProfilePath = "localhosts/x" }, sandbox.ErrInvalid},
 		"nameless AppArmor":    {func(_ *configuration, s *security) { s.Apparmor = profile(2, "") }, sandbox.ErrInvalid},
 		"unknown AppArmor":     {func(_ *configuration, s *security) { s.ApparmorProfile = "p" }, sandbox.ErrInvalid},
-		"SELinux label":        {func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} }, sandbox.ErrUnsupported},
+		"SELinux type":         {func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t:s0"} }, sandbox.ErrInvalid},
+		"SELinux level":        {func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Level: "s0 s1"} }, sandbox.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parseContainer(containerWith(tc.change)); !errors.Is(err, tc.kind) {
@@ -115,11 +115,16 @@ func TestContainersThatCannotBeAsAskedAreRefused(t *testing.T) {
 	}
 }
 
-func TestRefusedLabelsSayWhatToDo(t *testing.T) {
-	const want = "remove securityContext.seLinuxOptions"
-	_, err := parseContainer(containerWith(func(_ *configuration, s *security) { s.SelinuxOptions = &runtimev1.SELinuxOption{Type: "t"} }))
-	if err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %q in it", err, want)
+func TestSELinuxOptions(t *testing.T) {
+	o := &runtimev1.SELinuxOption{User: "u", Role: "r", Type: "t", Level: "s0:c1,c2"}
+	want := sandbox.SELinuxOptions{User: "u", Role: "r", Type: "t", Level: "s0:c1,c2"}
+	c, err := parseContainer(containerWith(func(_ *configuration, s *security) { s.SelinuxOptions = o }))
+	if err != nil || c.Security.SELinux != want {
+		t.Errorf("container: got %v, %v, want %v", c.Security.SELinux, err, want)
+	}
+	p, err := parsePod(podWith(func(_ *podConfig, s *podSecurity) { s.SelinuxOptions = o }), "")
+	if err != nil || p.SELinux != want {
+		t.Errorf("pod: got %v, %v, want %v", p.SELinux, err, want)
 	}
 }
 

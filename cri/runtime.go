@@ -55,7 +55,7 @@ func (s *Server) PodSandboxStatus(_ context.Context, r *runtimev1.PodSandboxStat
 func podInfo(s sandbox.PodStatus) (map[string]string, error) {
 	info := map[string]any{
 		"pid": s.InitPID, "processStatus": string(s.Phase), "netNamespaceClosed": s.NetNS == "", "netNamespace": s.NetNS,
-		"runtimeHandler": s.Config.Handler, "runtimeType": runtimeName, "config": s.Config, "hostname": s.Hostname,
+		"runtimeHandler": s.Config.Handler, "runtimeType": runtimeName, "config": s.Config, "hostname": s.Hostname, "seLinuxLabel": s.Label,
 	}
 	if s.CNIResult != nil {
 		info["cniResult"] = rawJSON(s.CNIResult)
@@ -162,7 +162,7 @@ func (s *Server) ContainerStatus(_ context.Context, r *runtimev1.ContainerStatus
 		resp.Info, err = jsonValues(map[string]any{"info": map[string]any{
 			"sandboxID": status.PodID, "pid": status.PID, "removing": false, "snapshotKey": status.ID, "snapshotter": "overlayfs",
 			"runtimeType": runtimeName, "config": status.Config, "program": status.Program, "args": status.Args, "cgroup": status.Cgroup,
-			"trace": status.Trace,
+			"trace": status.Trace, "seLinuxLabel": status.Label,
 		}})
 	}
 	return resp, err

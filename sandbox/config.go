@@ -37,6 +37,7 @@ type PodConfig struct {
 	Privileged   bool              `json:"privileged,omitempty"`
 	User         UserSpec          `json:"user,omitzero"`      // of the init process
 	AppArmor     string            `json:"appArmor,omitempty"` // profile; confines containers that name it, too
+	SELinux      SELinuxOptions    `json:"seLinux,omitzero"`
 	Resources    Resources         `json:"resources,omitzero"` // of all containers, as the kubelet has set them already
 	Overhead     Resources         `json:"overhead,omitzero"`  // likewise
 	Handler      string            `json:"handler,omitempty"`  // runtime handler as asked
@@ -78,22 +79,23 @@ const (
 
 // Security is the security context of a container.
 type Security struct {
-	User             UserSpec    `json:"user"`
-	Namespaces       Namespaces  `json:"namespaces"`
-	UserNS           *UserNS     `json:"userNS,omitempty"`    // as the request has it: the pod's, or nothing
-	HostUsers        bool        `json:"hostUsers,omitempty"` // asked for explicitly
-	Privileged       bool        `json:"privileged,omitempty"`
-	PodPrivileged    bool        `json:"podPrivileged,omitempty"` // the pod has been given privileges since it was made
-	ReadonlyRoot     bool        `json:"readonlyRoot,omitempty"`
-	NoNewPrivs       bool        `json:"noNewPrivs,omitempty"`
-	AddCapabilities  []string    `json:"addCapabilities,omitempty"`
-	DropCapabilities []string    `json:"dropCapabilities,omitempty"`
-	AddAmbient       []string    `json:"addAmbient,omitempty"`
-	Seccomp          SeccompMode `json:"seccomp,omitempty"`
-	SeccompProfile   string      `json:"seccompProfile,omitempty"` // path, for SeccompLocalhost
-	AppArmor         string      `json:"appArmor,omitempty"`       // profile; empty: none
-	MaskedPaths      []string    `json:"maskedPaths,omitempty"`
-	ReadonlyPaths    []string    `json:"readonlyPaths,omitempty"`
+	User             UserSpec       `json:"user"`
+	Namespaces       Namespaces     `json:"namespaces"`
+	UserNS           *UserNS        `json:"userNS,omitempty"`    // as the request has it: the pod's, or nothing
+	HostUsers        bool           `json:"hostUsers,omitempty"` // asked for explicitly
+	Privileged       bool           `json:"privileged,omitempty"`
+	PodPrivileged    bool           `json:"podPrivileged,omitempty"` // the pod has been given privileges since it was made
+	ReadonlyRoot     bool           `json:"readonlyRoot,omitempty"`
+	NoNewPrivs       bool           `json:"noNewPrivs,omitempty"`
+	AddCapabilities  []string       `json:"addCapabilities,omitempty"`
+	DropCapabilities []string       `json:"dropCapabilities,omitempty"`
+	AddAmbient       []string       `json:"addAmbient,omitempty"`
+	Seccomp          SeccompMode    `json:"seccomp,omitempty"`
+	SeccompProfile   string         `json:"seccompProfile,omitempty"` // path, for SeccompLocalhost
+	AppArmor         string         `json:"appArmor,omitempty"`       // profile; empty: none
+	SELinux          SELinuxOptions `json:"seLinux,omitzero"`
+	MaskedPaths      []string       `json:"maskedPaths,omitempty"`
+	ReadonlyPaths    []string       `json:"readonlyPaths,omitempty"`
 }
 
 // Requested is a mount as it was asked for, to be shown again.

@@ -52,6 +52,7 @@ type containerRecord struct {
 	Listen     []ListenSocket  `json:"listen,omitempty"`
 	Root       RootSpec        `json:"root"`
 	Cgroup     string          `json:"cgroup"`
+	Label      Label           `json:"label,omitzero"`
 	// ParentOOMKills counts the kills for memory in and below the parent of
 	// the cgroup before the start; nil where the cgroup itself can be asked.
 	ParentOOMKills *uint64     `json:"parentOOMKills,omitempty"`
@@ -77,6 +78,7 @@ type ContainerStatus struct {
 	LogPath    string
 	Trace      string // file with the WASI calls; empty: they are not traced
 	Cgroup     string
+	Label      Label
 	PID        int
 }
 
@@ -94,7 +96,7 @@ func (c *Container) Status() ContainerStatus {
 	s := ContainerStatus{
 		ID: r.ID, PodID: r.PodID, Config: r.Config, Phase: r.Phase, CreatedAt: r.CreatedAt, StartedAt: r.StartedAt,
 		Exit: r.Exit, ImageID: r.ImageID, ImageRef: r.ImageRef, Program: r.Program, Args: r.Args, User: r.User,
-		StopSignal: r.StopSignal, LogPath: r.LogPath, Trace: r.Trace, Cgroup: r.Cgroup,
+		StopSignal: r.StopSignal, LogPath: r.LogPath, Trace: r.Trace, Cgroup: r.Cgroup, Label: r.Label,
 	}
 	if r.Phase == PhaseRunning && r.Process != nil {
 		s.PID = r.Process.PID

@@ -170,7 +170,7 @@ func (b *creation) run(ctx context.Context) error {
 		return err
 	}
 	cgroup := b.makeCgroup(ctx)
-	err := b.steps(ctx, b.acquire, b.environment, b.buildRoot, b.identity, b.program)
+	err := b.steps(ctx, b.acquire, b.label, b.environment, b.buildRoot, b.relabel, b.identity, b.program)
 	return errors.Join(err, cgroup())
 }
 
@@ -270,7 +270,7 @@ func (b *creation) buildRoot(ctx context.Context) error {
 	spec := RootSpec{
 		ID: rec.ID, Layers: b.image.Layers, Readonly: c.Security.ReadonlyRoot, Files: b.m.podFiles(rec.PodID),
 		Devices: c.Devices, Privileged: c.Security.Privileged, WorkingDir: rec.Cwd,
-		ShmPath: b.shmPath(), UserNS: b.pod.Config.UserNS, UserNSPath: b.pod.Kept.User,
+		ShmPath: b.shmPath(), UserNS: b.pod.Config.UserNS, UserNSPath: b.pod.Kept.User, Label: rec.Label.Mount,
 	}
 	for i := range c.Mounts {
 		mount, err := b.mount(ctx, &c.Mounts[i])

@@ -34,6 +34,7 @@ type Config struct {
 	PodRecords       Records
 	ContainerRecords Records
 	HeldCaps         uint64 // capabilities that this daemon holds and can pass on
+	Labels           Labels
 	// CheckAppArmor says why a profile cannot confine here.
 	CheckAppArmor func(profile string) error
 	// SeccompByDefault filters also containers that name no profile.

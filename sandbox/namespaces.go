@@ -30,6 +30,7 @@ type NamespaceSpec struct {
 	UTS      bool
 	Hostname string // for UTS
 	ShmSize  int64  // bytes; 0: the default
+	Label    string // SELinux label of the /dev/shm; empty: as the kernel has it
 }
 
 // PodNamespaces says where the namespaces of a pod are bound. An empty path is

@@ -35,6 +35,7 @@ type podRecord struct {
 	Init      *ProcessRef   `json:"init,omitempty"`
 	Kept      PodNamespaces `json:"kept,omitzero"`
 	Cgroup    string        `json:"cgroup,omitempty"` // of the init process
+	Label     Label         `json:"label,omitzero"`
 }
 
 // PodStatus is a snapshot of a pod.
@@ -50,6 +51,7 @@ type PodStatus struct {
 	Hostname  string
 	Cgroup    string // of the init process, or empty
 	Kept      PodNamespaces
+	Label     Label
 }
 
 // ID is the sandbox id.
@@ -59,7 +61,7 @@ func (p *Pod) ID() string { return p.id }
 func (p *Pod) Status() PodStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname, Cgroup: p.rec.Cgroup, Kept: p.rec.Kept}
+	s := PodStatus{ID: p.rec.ID, Config: p.rec.Config, Phase: p.rec.Phase, CreatedAt: p.rec.CreatedAt, Hostname: p.rec.Hostname, Cgroup: p.rec.Cgroup, Kept: p.rec.Kept, Label: p.rec.Label}
 	if p.rec.Network != nil {
 		s.NetNS = p.rec.Network.NetNS
 	}

@@ -31,6 +31,9 @@ func (m *Manager) writePodFiles(rec *podRecord) error {
 		if err != nil {
 			return fmt.Errorf("write %s of the pod: %w", name, err)
 		}
+		if err := m.Labels.Relabel(path, rec.Label.Mount); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,6 +30,11 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (*Pod, error) {
 		return nil, err
 	}
 	p := &Pod{id: rec.ID, created: rec.CreatedAt, rec: rec}
+	var err error
+	if p.rec.Label, err = m.Labels.Pod(c.SELinux); err != nil {
+		m.unreserve(podKey(&c))
+		return nil, err
+	}
 	var u undo.Stack
 	if err := m.setUpPod(ctx, p, &u); err != nil {
 		return nil, errors.Join(err, m.takeBack(p, &u))
@@ -42,6 +47,7 @@ func (m *Manager) RunPod(ctx context.Context, c PodConfig) (*Pod, error) {
 func (m *Manager) takeBack(p *Pod, u *undo.Stack) error {
 	err := u.Run()
 	if err == nil {
+		m.Labels.Release(p.rec.Label)
 		m.unreserve(podKey(&p.rec.Config))
 		return nil
 	}
@@ -179,7 +185,7 @@ func (m *Manager) makeNamespaces(ctx context.Context, rec *podRecord, u *undo.St
 	c := &rec.Config
 	rec.Kept, err = m.Namespaces.Make(ctx, NamespaceSpec{
 		ID: rec.ID, User: c.UserNS, Net: rec.Network != nil, IPC: c.Namespaces.IPC != NamespaceNode,
-		UTS: rec.Network != nil, Hostname: rec.Hostname,
+		UTS: rec.Network != nil, Hostname: rec.Hostname, Label: rec.Label.Mount,
 	})
 	if err != nil {
 		return err
@@ -230,7 +236,7 @@ func (m *Manager) startInit(ctx context.Context, p *Pod, u *undo.Stack) error {
 	p.rec.Cgroup = cg.Path()
 	init, err := m.Launcher.LaunchInit(ctx, ProcessSpec{
 		ID: p.id, Dir: m.podDir(p.id), PIDNS: PIDNamespace{New: true}, IPCNS: p.rec.Kept.IPC, UTSNS: p.rec.Kept.UTS,
-		Cgroup: cg, User: user, UserNS: p.rec.Kept.User, NoNewPrivs: true, Args: []string{"pod-init"},
+		Cgroup: cg, User: user, UserNS: p.rec.Kept.User, NoNewPrivs: true, Label: p.rec.Label, Args: []string{"pod-init"},
 	})
 	if err != nil {
 		return fmt.Errorf("start pod init: %w", err)
@@ -429,8 +435,9 @@ func (m *Manager) forgetPod(p *Pod) error {
 	}
 	p.mu.Lock()
 	p.rec.Phase = PhaseRemoved
-	key := podKey(&p.rec.Config)
+	key, label := podKey(&p.rec.Config), p.rec.Label
 	p.mu.Unlock()
+	m.Labels.Release(label)
 	m.mu.Lock()
 	delete(m.pods, p.id)
 	delete(m.names, key)

@@ -32,8 +32,9 @@ type Process interface {
 	Done() <-chan struct{}
 	// Exit is valid after Ended.
 	Exit() Exit
-	// ReopenLog makes the guest's output go on in the file at path.
-	ReopenLog(ctx context.Context, path string) error
+	// ReopenLog makes the guest's output go on in the file at path. label is
+	// that of the container.
+	ReopenLog(ctx context.Context, path string, label Label) error
 	// Attach connects files, which stay the caller's, to the guest's streams.
 	Attach(ctx context.Context, files AttachFiles) (Attachment, error)
 	// Root opens the root directory that the process sees; the caller closes.
@@ -110,6 +111,7 @@ type ProcessSpec struct {
 	NoNewPrivs    bool
 	Seccomp       []byte // struct sock_filter[]; nil: unconfined
 	AppArmor      string // profile; empty: that of the daemon
+	Label         Label
 	OOMScoreAdj   int64
 	Rlimits       []Rlimit
 	MaskedPaths   []string // below /proc

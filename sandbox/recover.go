@@ -18,6 +18,9 @@ func (m *Manager) recover(ctx context.Context) error {
 	if err := m.ContainerRecords.Load(m.loadContainer); err != nil {
 		return err
 	}
+	if err := m.keepLabels(); err != nil {
+		m.Logger.Error("SELinux labels of pods may be given twice", "error", err)
+	}
 	if err := m.Images.Settle(m.holds()); err != nil {
 		return fmt.Errorf("settle references to images: %w", err)
 	}

@@ -54,6 +54,9 @@ type RootSpec struct {
 	// where such a user namespace is bound.
 	UserNS     *UserNS `json:"userNS,omitempty"`
 	UserNSPath string  `json:"userNSPath,omitempty"`
+	// Label is the SELinux label of all that is made for the container, and of
+	// images; empty: as the kernel has it.
+	Label string `json:"label,omitempty"`
 }
 
 // Propagation is how mounts cross between host and container.

@@ -149,7 +149,7 @@ func (m *Manager) confinement(rec *containerRecord) (ProcessSpec, error) {
 		return ProcessSpec{}, fmt.Errorf("seccomp: %w", err)
 	}
 	spec := ProcessSpec{
-		User: rec.User, Caps: caps, NoNewPrivs: s.NoNewPrivs, Seccomp: filter, AppArmor: s.AppArmor,
+		User: rec.User, Caps: caps, NoNewPrivs: s.NoNewPrivs, Seccomp: filter, AppArmor: s.AppArmor, Label: rec.Label,
 		OOMScoreAdj: rec.Config.Resources.OOMScoreAdj, MaxProcs: maxProcs(&rec.Config.Resources),
 	}
 	if !s.Privileged {
@@ -394,8 +394,9 @@ func (m *Manager) removeContainer(ctx context.Context, c *Container) error {
 	}
 	c.mu.Lock()
 	c.rec.Phase = PhaseRemoved
-	key := containerKey(c.podID, &c.rec.Config)
+	key, label := containerKey(c.podID, &c.rec.Config), c.rec.Label
 	c.mu.Unlock()
+	m.Labels.Release(label)
 	m.mu.Lock()
 	delete(m.containers, c.id)
 	delete(m.names, key)
@@ -448,9 +449,9 @@ func (m *Manager) ReopenLog(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	path := c.Status().LogPath
-	if path == "" {
+	s := c.Status()
+	if s.LogPath == "" {
 		return nil
 	}
-	return proc.ReopenLog(ctx, path)
+	return proc.ReopenLog(ctx, s.LogPath, s.Label)
 }

@@ -36,6 +36,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/sandbox/record"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/rootfs"
 	"github.com/cri-wasmer/cri-wasmer/sandbox/seccomp"
+	"github.com/cri-wasmer/cri-wasmer/sandbox/selinux"
 	"github.com/cri-wasmer/cri-wasmer/telemetry"
 )
 
@@ -53,7 +54,7 @@ func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) 
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
-		d.openTelemetry, d.openCgroups, d.openImages, d.openNetwork, d.openNamespaces, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
+		d.openTelemetry, d.openCgroups, d.openImages, d.openNetwork, d.openNamespaces, d.openLabels, d.openRootFS, d.openProcesses, d.openManager, d.openStreams,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -83,6 +84,7 @@ type daemon struct {
 	manager  *sandbox.Manager
 	streams  *cri.Streams
 
+	labels   *selinux.Labels
 	noUserNS error // why pods cannot have user namespaces; nil: they can
 }
 
@@ -176,6 +178,11 @@ func (d *daemon) openCgroups(context.Context) (err error) {
 	return nil
 }
 
+func (d *daemon) openLabels(context.Context) (err error) {
+	d.labels, err = selinux.New(selinux.Mode(d.options.SELinux.Labels), d.log)
+	return err
+}
+
 func (d *daemon) openRootFS(ctx context.Context) (err error) {
 	d.rootfs, err = rootfs.New(rootfs.Config{Dir: d.path("rootfs"), UserNS: d.kept.UserNS, Logger: d.log})
 	if err != nil {
@@ -201,7 +208,7 @@ func (d *daemon) probeUserNS(ctx context.Context) error {
 }
 
 func (d *daemon) openProcesses(context.Context) (err error) {
-	d.launcher, err = process.New(process.Config{Worker: d.worker, Zygotes: maxZygotes, Observe: d.metrics.WorkerStarted, Logger: d.log})
+	d.launcher, err = process.New(process.Config{Worker: d.worker, Zygotes: maxZygotes, Observe: d.metrics.WorkerStarted, Labels: d.labels, Logger: d.log})
 	if err != nil {
 		return err
 	}
@@ -224,7 +231,7 @@ func (d *daemon) openManager(ctx context.Context) error {
 	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
 		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Namespaces: d.kept, NoUserNS: d.noUserNS, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
-		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{}, CheckAppArmor: apparmor.Check,
+		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{}, Labels: d.labels, CheckAppArmor: apparmor.Check,
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Observer: observer{d.metrics}, Logger: d.log,
 		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
 	})
@@ -320,7 +327,12 @@ func (d *daemon) listen() (net.Listener, error) {
 
 // verbose is what `crictl info` shows.
 func (d *daemon) verbose() map[string]any {
+	labels := "on"
+	if why := d.labels.Why(); why != nil {
+		labels = why.Error()
+	}
 	return map[string]any{
+		"seLinuxLabels": labels,
 		"config": map[string]any{
 			"stateDir": d.options.State, "rootDir": d.options.Root, "cgroupDriver": d.cgroups.Driver(), "handlers": handlers,
 			"cniConfDir": d.options.CNI.ConfDir, "cniBinDirs": d.options.PluginDirs(),

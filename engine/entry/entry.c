@@ -169,7 +169,7 @@ static void enter(void)
 			fail(STEP_PLAN, i, 0, err);
 		if (step_run(&e, &s)) {
 			char detail[256] = "";
-			if (s.kind == STEP_MASK || s.kind == STEP_READONLY)
+			if (s.kind == STEP_MASK || s.kind == STEP_READONLY || s.kind == STEP_APPARMOR || s.kind == STEP_SELINUX)
 				snprintf(detail, sizeof detail, "%.*s", (int)strnlen((const char *)s.data, s.len < 255 ? s.len : 255), (const char *)s.data);
 			fail(s.kind, i, errno, detail);
 		}

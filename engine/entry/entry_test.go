@@ -28,7 +28,7 @@ func everyStep(p *workerv1.Plan) {
 	p.AddFDU32(workerv1.StepSetNS, 13, 0x20000)
 	p.AddU32(workerv1.StepProc, 0)
 	p.AddU32(workerv1.StepOOMScore, 1000)
-	p.Add(workerv1.StepMask, []byte("/proc/kcore"))
+	p.Add(workerv1.StepMask, []byte("/proc/kcore\x00size=0"))
 	p.Add(workerv1.StepReadonly, []byte("/proc/sys"))
 	p.Add(workerv1.StepRlimit, make([]byte, 20))
 	p.AddU64(workerv1.StepBounding, 1)
@@ -39,6 +39,8 @@ func everyStep(p *workerv1.Plan) {
 	p.Add(workerv1.StepName, []byte("guest"))
 	p.Add(workerv1.StepTerminal, nil)
 	p.Add(workerv1.StepTitle, []byte("/app\x00arg\x00"))
+	p.Add(workerv1.StepAppArmor, []byte("profile"))
+	p.Add(workerv1.StepSELinux, []byte("system_u:system_r:container_t:s0:c1,c2"))
 	p.Add(workerv1.StepSeccomp, make([]byte, 16))
 }
 

@@ -24,7 +24,7 @@
 static uint32_t u32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
 static uint64_t u64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
 
-/* A path or name in a step has no NUL of its own. */
+/* A path or name in a step ends with it, or with a NUL of its own. */
 static const char *text(const struct step *s, char *buf, size_t cap)
 {
 	size_t n = s->len < cap - 1 ? s->len : cap - 1;
@@ -46,13 +46,13 @@ static int mount_proc(uint32_t flags)
 	return mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | flags, NULL);
 }
 
-static int mask(const char *path)
+static int mask(const char *path, const char *options)
 {
 	struct stat st;
 	if (stat(path, &st)) /* /proc/net is a link */
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 	if (S_ISDIR(st.st_mode))
-		return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0");
+		return mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, options);
 	return mount("/dev/null", path, NULL, MS_BIND, NULL);
 }
 
@@ -204,7 +204,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_CGROUP: return write(fd, "0", 1) == 1 ? 0 : -1;
 	case STEP_SETNS: return enter_ns(fd, u32(s->data));
 	case STEP_PROC: return mount_proc(u32(s->data));
-	case STEP_MASK: return mask(text(s, buf, sizeof buf));
+	case STEP_MASK: text(s, buf, sizeof buf); return mask(buf, buf + strlen(buf) + 1);
 	case STEP_READONLY: return make_readonly(text(s, buf, sizeof buf));
 	case STEP_OOM_SCORE: return oom_score((int32_t)u32(s->data));
 	case STEP_RLIMIT: return set_rlimit(s->data);
@@ -219,6 +219,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_TERMINAL: return ioctl(0, TIOCSCTTY, 0);
 	case STEP_TITLE: return set_title(e, s);
 	case STEP_APPARMOR: return apparmor(text(s, buf, sizeof buf));
+	case STEP_SELINUX: return write_file("/proc/self/attr/current", (const char *)s->data, s->len);
 	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 16), 0, 0, 0);
 	}
 	errno = ENOSYS;

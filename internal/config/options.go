@@ -26,6 +26,7 @@ type Options struct {
 
 	CNI     CNI
 	Cgroup  Cgroup
+	SELinux SELinux
 	Image   Image
 	Compile Compile
 	Stream  Stream
@@ -43,6 +44,11 @@ type CNI struct {
 	Subnets []netip.Prefix
 	GC      bool
 	Timeout time.Duration
+}
+
+// SELinux confines pods.
+type SELinux struct {
+	Labels string // auto, on or off
 }
 
 // Cgroup limits pods.

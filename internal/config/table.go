@@ -79,6 +79,8 @@ var table = []Option{
 		func(o *Options) value { return enum(&o.Cgroup.Driver, "auto", "auto", "cgroupfs", "systemd") }},
 	{"cgroup", "parent", "Parent cgroup of pods that name none. Empty: /cri-wasmer, or cri-wasmer.slice with systemd, with a suffix if state is not the default. It belongs to one daemon.",
 		func(o *Options) value { return text(&o.Cgroup.Parent, "") }},
+	{"selinux", "labels", "Give pods SELinux labels: auto, where the node has SELinux and its policy permits it; on, or the daemon does not start; off.",
+		func(o *Options) value { return enum(&o.SELinux.Labels, "auto", "auto", "on", "off") }},
 
 	{"image", "certs_dirs", "Directories with HOST/hosts.toml: mirrors, certificates and credentials of registries.\n" +
 		"The first directory that has the host is used.",

@@ -70,6 +70,7 @@ var owners = map[string][]string{
 	"github.com/elastic/go-seccomp-bpf/...":      {"sandbox/seccomp"},
 	"golang.org/x/net/...":                       {"sandbox/seccomp", "cri/...", "engine/wasi/dns"},
 	"mvdan.cc/sh/v3/...":                         {"e2e/guests/..."},
+	"github.com/opencontainers/selinux/...":      {"sandbox/selinux"},
 	"github.com/opencontainers/runtime-spec/...": {"sandbox/..."},
 	"github.com/wasmerio/wasmer-go/...":          {"engine/wasmer"},
 	"github.com/spf13/cobra/...":                 {"cmd/..."},

@@ -180,6 +180,9 @@ func mountShm(path string, spec *sandbox.NamespaceSpec) error {
 	}
 	uid, gid := spec.User.HostRoot()
 	options := fmt.Sprintf("mode=1777,size=%d,uid=%d,gid=%d", size, uid, gid)
+	if spec.Label != "" { // quoted, since there are commas in it
+		options += fmt.Sprintf(",context=%q", spec.Label)
+	}
 	if err := unix.Mount("shm", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
 		return fmt.Errorf("mount tmpfs for /dev/shm: %w", err)
 	}

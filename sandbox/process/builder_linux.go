@@ -23,6 +23,7 @@ type builder struct {
 	join sandbox.Cgroup // must be joined by pid, before the plan is sent
 
 	devNull *os.File
+	labels  Labels
 	stderr  string // path of the file with what the worker said
 }
 
@@ -65,6 +66,14 @@ func (b *builder) stdio() error {
 		return err
 	}
 	b.keep(words)
+	if err := b.labels.Own(words, b.spec.Label); err != nil {
+		return err
+	}
+	if b.spec.Terminal {
+		if err := b.labels.Own(b.spec.Stdin, b.spec.Label); err != nil {
+			return err
+		}
+	}
 	for target, f := range []*os.File{b.spec.Stdin, b.spec.Stdout, b.spec.Stderr} {
 		switch {
 		case f != nil:
@@ -112,6 +121,9 @@ func (b *builder) records() error {
 		return fmt.Errorf("open exit record: %w", err)
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(exit), workerv1.FDExitRecord)
+	if err := b.labels.Own(exit, b.spec.Label); err != nil {
+		return err
+	}
 	if err := b.traces(); err != nil {
 		return err
 	}
@@ -134,7 +146,7 @@ func (b *builder) records() error {
 		return err
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(log), workerv1.FDLog)
-	return nil
+	return b.labels.OwnLog(log, b.spec.Label)
 }
 
 // directories opens each anew: a descriptor of the spec may not be made for
@@ -166,6 +178,9 @@ func (b *builder) traces() error {
 			return err
 		}
 		b.plan.AddFDU32(workerv1.StepFD, b.keep(f), t.target)
+		if err := b.labels.Own(f, b.spec.Label); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -272,8 +287,12 @@ func (b *builder) proc() error {
 	for _, p := range b.spec.ReadonlyPaths {
 		b.plan.Add(workerv1.StepReadonly, []byte(p))
 	}
+	options := "size=0"
+	if label := b.spec.Label.Mount; label != "" { // quoted, since there are commas in it
+		options += fmt.Sprintf(",context=%q", label)
+	}
 	for _, p := range b.spec.MaskedPaths {
-		b.plan.Add(workerv1.StepMask, []byte(p))
+		b.plan.Add(workerv1.StepMask, []byte(p+"\x00"+options))
 	}
 	return nil
 }
@@ -310,6 +329,9 @@ func (b *builder) hardening() error {
 	}
 	if b.spec.AppArmor != "" {
 		b.plan.Add(workerv1.StepAppArmor, []byte(b.spec.AppArmor))
+	}
+	if b.spec.Label.Process != "" {
+		b.plan.Add(workerv1.StepSELinux, []byte(b.spec.Label.Process))
 	}
 	if b.spec.Seccomp != nil {
 		b.plan.Add(workerv1.StepSeccomp, b.spec.Seccomp)

@@ -15,12 +15,15 @@ import (
 )
 
 // ReopenLog implements sandbox.Process.
-func (p *process) ReopenLog(ctx context.Context, path string) error {
+func (p *process) ReopenLog(ctx context.Context, path string, label sandbox.Label) error {
 	log, err := openLog(path)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
+	if err := p.launcher.labels.OwnLog(log, label); err != nil {
+		return err
+	}
 	return p.request(ctx, workerv1.Request{Op: workerv1.OpReopenLog}, int(log.Fd()))
 }
 

@@ -33,13 +33,21 @@ type Config struct {
 	// Observe is told which way a worker was started: zygote or scratch; nil:
 	// nobody.
 	Observe func(way string)
+	Labels  Labels
 	Logger  *slog.Logger
+}
+
+// Labels lets a worker that has an SELinux label use what is opened for it.
+type Labels interface {
+	Own(f *os.File, label sandbox.Label) error
+	OwnLog(f *os.File, label sandbox.Label) error
 }
 
 // Launcher implements sandbox.Launcher. Safe for concurrent use.
 type Launcher struct {
 	worker  string
 	observe func(way string)
+	labels  Labels
 	log     *slog.Logger
 	bootID  string
 	reaper  *reaper
@@ -69,7 +77,7 @@ func New(c Config) (*Launcher, error) {
 	if c.Observe == nil {
 		c.Observe = func(string) {}
 	}
-	l := &Launcher{worker: c.Worker, observe: c.Observe, log: c.Logger, bootID: boot, reaper: r, devNull: null}
+	l := &Launcher{worker: c.Worker, observe: c.Observe, labels: c.Labels, log: c.Logger, bootID: boot, reaper: r, devNull: null}
 	if c.Zygotes > 0 {
 		l.zygotes = newZygotes(l, c.Zygotes)
 	}
@@ -93,7 +101,7 @@ const (
 
 // Launch implements sandbox.Launcher.
 func (l *Launcher) Launch(ctx context.Context, spec sandbox.ProcessSpec) (sandbox.Process, error) {
-	b := &builder{spec: &spec, devNull: l.devNull}
+	b := &builder{spec: &spec, devNull: l.devNull, labels: l.labels}
 	defer b.close()
 	if err := b.build(); err != nil {
 		return nil, err
@@ -103,7 +111,7 @@ func (l *Launcher) Launch(ctx context.Context, spec sandbox.ProcessSpec) (sandbo
 
 // LaunchInit implements sandbox.Launcher.
 func (l *Launcher) LaunchInit(ctx context.Context, spec sandbox.ProcessSpec) (sandbox.Process, error) {
-	b := &builder{spec: &spec, bare: true, devNull: l.devNull}
+	b := &builder{spec: &spec, bare: true, devNull: l.devNull, labels: l.labels}
 	defer b.close()
 	if err := b.build(); err != nil {
 		return nil, err

@@ -109,7 +109,7 @@ func splitNodes(nodes []hostNode) (inside, outside []hostNode) {
 func (b *build) mountDev(p *plan, nodes, bound []hostNode) error {
 	fd := -1
 	err := b.do(StepDev, "", func() (err error) {
-		fd, err = newTmpfs(attrDev, "size", "64k", "mode", "0755")
+		fd, err = newTmpfs(attrDev, b.labelled("size", "64k", "mode", "0755")...)
 		if err == nil {
 			b.own(fd)
 		}
@@ -216,7 +216,7 @@ func (b *build) bindNodes(nodes []hostNode) ([]attachment, error) {
 
 func (b *build) addPts(p *plan) error {
 	return b.do(StepPts, "", func() error {
-		fd, err := newMount("devpts", attrPts, "ptmxmode", "0666", "mode", "0620", "gid", ttyGroup(b.spec.UserNS))
+		fd, err := newMount("devpts", attrPts, b.labelled("ptmxmode", "0666", "mode", "0620", "gid", ttyGroup(b.spec.UserNS))...)
 		if err != nil {
 			return err
 		}
@@ -246,7 +246,7 @@ func (b *build) openShm() (int, error) {
 			size = defaultShmSize
 		}
 		uid, gid := b.spec.UserNS.HostRoot()
-		return newTmpfs(attrShm, "size", strconv.FormatInt(size, 10), "mode", "1777", "uid", fmt.Sprint(uid), "gid", fmt.Sprint(gid))
+		return newTmpfs(attrShm, b.labelled("size", strconv.FormatInt(size, 10), "mode", "1777", "uid", fmt.Sprint(uid), "gid", fmt.Sprint(gid))...)
 	}
 	fd, err := cloneTree(b.spec.ShmPath, 0)
 	if err != nil {

@@ -80,6 +80,7 @@ type mapped struct {
 	lower    []int // mounts, the lowest first
 	writable int   // mount of the directory that holds upper and work; -1: none
 	attr     int
+	label    string // of overlay
 }
 
 // mapOverlay makes the mounts of o's layers.
@@ -87,7 +88,7 @@ func (b *build) mapOverlay(o overlay) (*mapped, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	m := &mapped{writable: -1, attr: o.attr}
+	m := &mapped{writable: -1, attr: o.attr, label: o.label}
 	for _, dir := range o.lower {
 		fd, err := b.cloneLayer(dir)
 		if err != nil {
@@ -190,7 +191,7 @@ func (k *kernel) mountAttached(m *mapped) (int, error) {
 			return -1, err
 		}
 	}
-	return createMount(fs, "overlay", m.attr)
+	return createLabelled(fs, m.label, m.attr)
 }
 
 // setAttached names the lower layers, the uppermost first.

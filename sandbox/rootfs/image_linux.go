@@ -11,7 +11,8 @@ import (
 
 // openImage makes the source of a read-only mount of an image. An image of one
 // layer is a bind mount of it, one of several layers an overlay without a
-// writable one.
+// writable one. So is one with a label, which files of a bind mount cannot have
+// beside that of other containers.
 func (b *build) openImage(m *sandbox.Mount, opt options) (attachment, error) {
 	opt.top.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	opt.top.Attr_clr &^= unix.MOUNT_ATTR_RDONLY
@@ -19,20 +20,29 @@ func (b *build) openImage(m *sandbox.Mount, opt options) (attachment, error) {
 		opt.top.Attr_set |= unix.MOUNT_ATTR_NODEV
 	}
 	a := attachment{target: inRoot(m.ContainerPath), dir: true, attr: opt}
-	if len(m.Layers) == 1 {
+	layers := m.Layers
+	if len(layers) == 1 && b.spec.Label == "" {
 		return a, b.do(StepImage, m.SubPath, func() error { return b.openLayer(&a, m) })
+	}
+	if len(layers) == 1 { // fewer than two are no overlay
+		empty, err := b.fs.emptyLayer()
+		if err != nil {
+			return a, &Error{Step: StepImage, Path: m.ContainerPath, Err: err}
+		}
+		layers = []string{empty, layers[0]}
 	}
 	if a.subPath = inRoot(m.SubPath); a.subPath == "/" {
 		a.subPath = ""
 	}
+	o := overlay{lower: layers, attr: int(opt.top.Attr_set), label: b.spec.Label}
 	if b.spec.UserNS != nil {
 		return a, b.do(StepIDMap, m.ContainerPath, func() (err error) {
-			a.mapped, err = b.mapOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
+			a.mapped, err = b.mapOverlay(o)
 			return err
 		})
 	}
 	return a, b.do(StepImage, m.SubPath, func() (err error) {
-		a.fd, err = b.openOverlay(overlay{lower: m.Layers, attr: int(opt.top.Attr_set)})
+		a.fd, err = b.openOverlay(o)
 		if err != nil {
 			return err
 		}

@@ -70,6 +70,9 @@ func errorsJoinClose(err error, c io.Closer) error {
 	return errors.Join(err, c.Close())
 }
 
+// labelOption gives all of a filesystem one SELinux label.
+const labelOption = "context"
+
 // newTmpfs gives a tmpfs that is not attached anywhere. options are pairs.
 func newTmpfs(attr int, options ...string) (int, error) {
 	return newMount("tmpfs", attr, options...)

@@ -212,6 +212,18 @@ func TestMissingLayerIsNamed(t *testing.T) {
 	}
 }
 
+// Without SELinux no filesystem knows the option, and with it no policy the label.
+func TestLabelThatTheKernelDoesNotKnow(t *testing.T) {
+	f := newFS(t)
+	_, err := f.Build(t.Context(), sandbox.RootSpec{ID: "c", Layers: []string{tree(t, "a")}, Label: "no:such:label:s0:c1,c2"})
+	if err == nil || !strings.Contains(err.Error(), labelOption) {
+		t.Errorf("got %v, want an error about %s", err, labelOption)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "c")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the writable layer is left: %v", err)
+	}
+}
+
 func TestRemoveUsageOrphans(t *testing.T) {
 	f := newFS(t)
 	for _, id := range []string{"a", "b", "c"} {

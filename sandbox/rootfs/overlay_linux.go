@@ -20,11 +20,12 @@ type overlay struct {
 	upper string   // "" for a read-only one
 	work  string
 	attr  int
+	label string // SELinux label of all files; "" as they are
 }
 
 // addRoot makes the writable layer and the overlay on top of the image.
 func (b *build) addRoot(p *plan) error {
-	o := overlay{attr: unix.MOUNT_ATTR_NODEV}
+	o := overlay{attr: unix.MOUNT_ATTR_NODEV, label: b.spec.Label}
 	if b.spec.Privileged {
 		o.attr = 0
 	}
@@ -104,7 +105,17 @@ func (k *kernel) createOverlay(fs int, o overlay) (int, error) {
 			return -1, err
 		}
 	}
-	return createMount(fs, "overlay", o.attr)
+	return createLabelled(fs, o.label, o.attr)
+}
+
+// createLabelled makes an overlay whose files have the label, if it is one.
+func createLabelled(fs int, label string, attr int) (int, error) {
+	if label != "" {
+		if err := unix.FsconfigSetString(fs, labelOption, label); err != nil {
+			return -1, fsError(fs, "overlay option "+labelOption, err)
+		}
+	}
+	return createMount(fs, "overlay", attr)
 }
 
 // setWritable sets the options of an overlay that has an upper directory.
@@ -254,6 +265,12 @@ func (f *FS) baseFor(files []string) (string, error) {
 	}
 	f.bases[key] = dir
 	return dir, nil
+}
+
+// emptyLayer gives a directory without anything in it.
+func (f *FS) emptyLayer() (string, error) {
+	dir := filepath.Join(f.dir, ".empty")
+	return dir, mkdirMode(dir, 0o755)
 }
 
 func makeBase(dir string, files []string) error {

@@ -230,7 +230,7 @@ func (b *build) addMasks(p *plan) error {
 				return err
 			}
 			b.own(m.null)
-			if m.empty, err = newTmpfs(unix.MOUNT_ATTR_RDONLY, "size", "0", "nr_inodes", "1"); err == nil {
+			if m.empty, err = newTmpfs(unix.MOUNT_ATTR_RDONLY, b.labelled("size", "0", "nr_inodes", "1")...); err == nil {
 				b.own(m.empty)
 			}
 			return err
@@ -246,6 +246,14 @@ func (b *build) addMasks(p *plan) error {
 		}
 	}
 	return nil
+}
+
+// labelled adds the label of the container to the options of a filesystem.
+func (b *build) labelled(options ...string) []string {
+	if b.spec.Label == "" {
+		return options
+	}
+	return append(options, labelOption, b.spec.Label)
 }
 
 // below says whether path is dir or inside it.

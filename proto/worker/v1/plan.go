@@ -14,7 +14,7 @@ const (
 	StepCgroup          // write "0" to the file: join a cgroup
 	StepSetNS           // u32 CLONE_NEW* flags: setns of the fd, a namespace or a pidfd
 	StepProc            // mount proc on /proc; data: mount flags u32
-	StepMask            // cover a path below /proc: a file with /dev/null, a directory with an empty read-only tmpfs; data: path
+	StepMask            // cover a path below /proc: a file with /dev/null, a directory with an empty read-only tmpfs; data: path, NUL, mount options of the tmpfs
 	StepReadonly        // make a path below /proc read-only; data: path
 	StepOOMScore        // s32: /proc/self/oom_score_adj, clamped to what the kernel permits
 	_                   // was the hostname: a pod's namespace has it already
@@ -32,6 +32,7 @@ const (
 	StepTerminal        // stdin becomes the controlling terminal: after StepStdio
 	StepTitle           // data: the arguments that /proc/PID/cmdline shows, each with a NUL; cut to TitleRoom
 	StepAppArmor        // data: profile to be confined by from here on; must come after all that it might not allow
+	StepSELinux         // data: label that the process has from here on; as StepAppArmor
 	stepEnd
 
 	// Steps that stand only in a Status.
@@ -49,8 +50,8 @@ var stepNames = [...]string{ // not a map, which would cost each worker its maki
 	StepNoNewPrivs: "set no_new_privs", StepSeccomp: "install seccomp filter", StepStdio: "set up stdio",
 	StepFD: "keep file descriptor", StepName: "set process name",
 	StepTerminal: "take controlling terminal", StepTitle: "set process title",
-	StepAppArmor: "enter AppArmor profile",
-	StepPlan:     "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
+	StepAppArmor: "enter AppArmor profile", StepSELinux: "enter SELinux label",
+	StepPlan: "receive plan", StepLoad: "load compiled code", StepStart: "start guest", StepReady: "ready",
 }
 
 func (s Step) String() string {
