@@ -23,7 +23,7 @@ func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Examine this node, and say what is wrong and what to do",
-		Long: `Examine this node: kernel, namespaces, control groups, the kubelet's configuration,
+		Long: `Examine this node: kernel, namespaces, control groups, SELinux, the kubelet's configuration,
 the pod network, worker and engine, directories, disk, ports, the image store and
 what is left of pods that are gone. Each problem comes with its remedy.
 
@@ -93,11 +93,11 @@ func askDaemon(ctx context.Context, socket string) (*doctor.Daemon, error) {
 	if v.RuntimeName != "cri-wasmer" {
 		return nil, fmt.Errorf("it is %s, not cri-wasmer: set the option socket to another path", v.RuntimeName)
 	}
-	s, err := c.runtime.Status(ctx, &runtimev1.StatusRequest{})
+	s, err := c.runtime.Status(ctx, &runtimev1.StatusRequest{Verbose: true})
 	if err != nil {
 		return nil, plain(err)
 	}
-	d := &doctor.Daemon{Version: v.RuntimeVersion}
+	d := &doctor.Daemon{Version: v.RuntimeVersion, SELinux: s.GetInfo()["seLinuxLabels"]}
 	for _, cond := range s.GetStatus().GetConditions() {
 		d.Conditions = append(d.Conditions, doctor.Condition{Type: cond.Type, OK: cond.Status, Reason: cond.Reason, Message: cond.Message})
 	}

@@ -40,6 +40,7 @@ type Finding struct {
 type Daemon struct {
 	Version    string
 	Conditions []Condition
+	SELinux    string // on, or why pods have no labels
 }
 
 // Condition is one of the conditions of the CRI's Status.
@@ -68,16 +69,17 @@ type Config struct {
 // Host are the places where a node keeps what is looked at. The zero value is
 // the machine's own.
 type Host struct {
-	Proc   string // default /proc
-	Cgroup string // default /sys/fs/cgroup
-	Etc    string // directory in which files of tools are searched; default /
+	Proc    string // default /proc
+	Cgroup  string // default /sys/fs/cgroup
+	SELinux string // default /sys/fs/selinux
+	Etc     string // directory in which files of tools are searched; default /
 }
 
 func (h Host) withDefaults() Host {
 	for _, d := range []struct {
 		value    *string
 		fallback string
-	}{{&h.Proc, "/proc"}, {&h.Cgroup, "/sys/fs/cgroup"}, {&h.Etc, "/"}} {
+	}{{&h.Proc, "/proc"}, {&h.Cgroup, "/sys/fs/cgroup"}, {&h.SELinux, "/sys/fs/selinux"}, {&h.Etc, "/"}} {
 		if *d.value == "" {
 			*d.value = d.fallback
 		}
@@ -114,6 +116,7 @@ var checks = []struct {
 	{"worker", (*Doctor).worker},
 	{"kubelet", (*Doctor).findKubelet},
 	{"cgroups", (*Doctor).cgroups},
+	{"selinux", (*Doctor).seLinux},
 	{"network", (*Doctor).network},
 	{"ports", (*Doctor).ports},
 	{"images", (*Doctor).images},

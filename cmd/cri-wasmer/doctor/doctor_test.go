@@ -71,6 +71,33 @@ func (d *Doctor) want(t *testing.T, list ...string) {
 	d.findings = nil
 }
 
+func TestSELinux(t *testing.T) {
+	const without = "the policy lets nobody"
+	for _, tc := range []struct {
+		name, enforce, option string
+		daemon                *Daemon
+		want                  string
+	}{
+		{"none", "", "auto", nil, "note: none"},
+		{"no daemon", "1", "auto", nil, "note: enforcing; whether"},
+		{"an older daemon", "0", "auto", &Daemon{}, "note: permissive; whether"},
+		{"labels", "1", "auto", &Daemon{SELinux: "on"}, "ok: enforcing, pods have labels"},
+		{"no labels", "1", "auto", &Daemon{SELinux: without}, "warning: enforcing, pods have no labels: " + without},
+		{"switched off", "0", "off", &Daemon{SELinux: without}, "note: permissive; pods have no labels"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := node(t)
+			d.Host.SELinux = t.TempDir()
+			if tc.enforce != "" {
+				write(t, filepath.Join(d.Host.SELinux, "enforce"), tc.enforce)
+			}
+			d.Options.SELinux.Labels, d.daemon = tc.option, tc.daemon
+			d.seLinux(t.Context())
+			d.want(t, tc.want)
+		})
+	}
+}
+
 func TestTheDaemonsWordCounts(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
