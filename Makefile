@@ -250,6 +250,7 @@ fuzz: ## Every fuzz test for FUZZTIME each (default 20s; FUZZPKG=./...)
 LIBEXEC := $(DESTDIR)$(PREFIX)/libexec/cri-wasmer
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+SHARE := $(DESTDIR)$(PREFIX)/share/cri-wasmer
 # What is built is installed as it is: under sudo there may be no Go in the path,
 # and what root builds belongs to root.
 .PHONY: install
@@ -264,12 +265,14 @@ install: $(if $(wildcard $(BIN)/cri-wasmer),,build) ## Install what make build b
 	chmod 644 $(DESTDIR)$(UNITDIR)/cri-wasmer.service
 	$(BIN)/cri-wasmer completion bash > $(COMPLETIONS)/cri-wasmer
 	chmod 644 $(COMPLETIONS)/cri-wasmer
+	install -d $(SHARE)/selinux
+	install -m 644 deploy/selinux/cri-wasmer.cil $(SHARE)/selinux/cri-wasmer.cil
 	@$(BIN)/cri-wasmer version
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there (state in /var/lib/cri-wasmer stays)
 	rm -f $(DESTDIR)$(PREFIX)/bin/cri-wasmer $(DESTDIR)$(UNITDIR)/cri-wasmer.service $(COMPLETIONS)/cri-wasmer
-	rm -rf $(LIBEXEC)
+	rm -rf $(LIBEXEC) $(SHARE)
 
 .PHONY: clean
 clean: ## Remove everything that make built

@@ -46,6 +46,7 @@ func TestInstall(t *testing.T) {
 	for _, name := range []string{
 		"bin/cri-wasmer", "libexec/cri-wasmer/bin/cri-wasmer-worker", "libexec/cri-wasmer/lib/libwasmer.so", "libexec/cri-wasmer/bin/cni/bridge",
 		"lib/systemd/system/cri-wasmer.service", "share/bash-completion/completions/cri-wasmer",
+		"share/cri-wasmer/selinux/cri-wasmer.cil",
 	} {
 		if !slices.Contains(files, "/opt/wasm/"+name) {
 			t.Errorf("%s is not installed", name)
