@@ -129,12 +129,21 @@ func (d *Daemon) Command() []string {
 		"--image-certs-dirs", d.HostsDir(),
 	}
 	if d.options.CgroupParent != "" {
-		args = append(args, "--cgroup-parent", d.options.CgroupParent)
+		args = append(args, "--cgroup-parent", d.options.CgroupParent, "--cgroup-driver", driverOf(d.options.CgroupParent))
 	}
 	for flag, value := range d.options.Flags {
 		args = append(args, "--"+flag+"="+value)
 	}
 	return args
+}
+
+// driverOf is the driver that takes a parent of this form: the one that the server
+// chooses by itself is that of the machine.
+func driverOf(parent string) string {
+	if strings.HasSuffix(parent, ".slice") {
+		return "systemd"
+	}
+	return "cgroupfs"
 }
 
 func (d *Daemon) configFile() string { return filepath.Join(d.options.Dir, "config.toml") }
