@@ -157,6 +157,11 @@ e2e-vm: deps build guests ## Tests on cgroup v2 with systemd, in a Debian that q
 	@bash .ci/deps vm
 	@VM_TESTS='$(VM_TESTS)' ACCEL='$(or $(ACCEL),tcg)' e2e/vm/run $(OUT)/vm
 
+.PHONY: e2e-selinux
+e2e-selinux: deps build guests ## Tests under an enforcing SELinux policy, in another such Debian (as e2e-vm)
+	@bash .ci/deps vm
+	@LSM=selinux VM_TESTS='$(VM_TESTS)' ACCEL='$(or $(ACCEL),tcg)' e2e/vm/run $(OUT)/vm-selinux
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck; that the daemon builds without cgo
 	@f="$$(git ls-files -co --exclude-standard '*.go' 2>/dev/null | xargs -r "$$($(GO) env GOROOT)/bin/gofmt" -l)"; \

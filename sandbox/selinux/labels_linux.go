@@ -46,11 +46,15 @@ func New(mode Mode, log *slog.Logger) (*Labels, error) { return open(mode, node{
 
 func open(mode Mode, h host, log *slog.Logger) (*Labels, error) {
 	l := &Labels{host: h, levels: map[string]int{}}
+	l.why = l.probe()
+	if errors.Is(l.why, errExecute) {
+		log.Error("no module can run", "why", l.why)
+	}
 	if mode == ModeOff {
 		l.why = errors.New("the option selinux.labels of this server is off")
 		return l, nil
 	}
-	if l.why = l.probe(); l.why == nil {
+	if l.why == nil {
 		log.Info("pods have SELinux labels", "daemon", l.self)
 		return l, nil
 	}
@@ -63,6 +67,11 @@ func open(mode Mode, h host, log *slog.Logger) (*Labels, error) {
 	return l, nil
 }
 
+const remedy = "load the module cri-wasmer.cil and restart this server"
+
+// errExecute is worse than that pods have no labels.
+var errExecute = errors.New("execute what they compile")
+
 // probe says why pods cannot have labels.
 func (l *Labels) probe() (err error) {
 	if !l.host.enabled() {
@@ -70,6 +79,13 @@ func (l *Labels) probe() (err error) {
 	}
 	if l.self, err = l.host.self(); err != nil {
 		return fmt.Errorf("read the SELinux label of this server: %w", err)
+	}
+	may, err := l.host.may(l.self, access{l.self, "process", []string{"execmem"}})
+	if err != nil {
+		return fmt.Errorf("ask the SELinux policy of this node: %w", err)
+	}
+	if !may {
+		return fmt.Errorf("the SELinux policy of this node does not let processes of %s %w (execmem): %s", l.self, errExecute, remedy)
 	}
 	process, mount, err := l.host.labels(nil)
 	if err != nil {
@@ -82,13 +98,11 @@ func (l *Labels) probe() (err error) {
 	if err := l.host.check(process); err != nil {
 		return fmt.Errorf("the SELinux policy of this node does not know its own label for containers, %s: %w", process, err)
 	}
-	may, err := l.mayHand(process)
-	if err != nil {
+	if may, err = l.mayHand(process); err != nil {
 		return fmt.Errorf("ask the SELinux policy of this node: %w", err)
 	}
 	if !may {
-		return fmt.Errorf("the SELinux policy of this node does not let processes of %s become %s and keep what they have open: "+
-			"load the module cri-wasmer.cil and restart this server", l.self, process)
+		return fmt.Errorf("the SELinux policy of this node does not let processes of %s become %s and keep what they have open: %s", l.self, process, remedy)
 	}
 	return nil
 }
@@ -138,14 +152,14 @@ func (l *Labels) hold(pod *sandbox.Label, options sandbox.SELinuxOptions, unconf
 		if options == (sandbox.SELinuxOptions{}) {
 			return sandbox.Label{}, nil
 		}
-		return sandbox.Label{}, fmt.Errorf("SELinux label %s: %w: remove securityContext.seLinuxOptions from the pod and its containers, "+
+		return sandbox.Label{}, fmt.Errorf("SELinux label %q: %w: remove securityContext.seLinuxOptions from the pod and its containers, "+
 			"or run the pod where it can have them: %w", options, l.why, sandbox.ErrUnsupported)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	label, err := l.make(pod, options)
 	if err != nil {
-		return label, fmt.Errorf("SELinux label %s: %w", options, err)
+		return label, fmt.Errorf("SELinux label %q: %w", options, err)
 	}
 	l.count(label, 1)
 	if !unconfined {

@@ -153,6 +153,7 @@ func TestNodesWithoutLabelsSayWhy(t *testing.T) {
 		"may not change":       {ModeAuto, func(f *fake) { f.denied["process setcurrent"] = true }, "cri-wasmer.cil"},
 		"may not use files":    {ModeAuto, func(f *fake) { f.denied["fd use"] = true }, "cri-wasmer.cil"},
 		"may not use its tty":  {ModeAuto, func(f *fake) { f.denied["chr_file write"] = true }, "cri-wasmer.cil"},
+		"may not execute":      {ModeAuto, func(f *fake) { f.denied["process execmem"] = true }, "execmem"},
 		"is not to have them":  {ModeOff, func(*fake) {}, "option selinux.labels"},
 		"off without SELinux":  {ModeOff, func(f *fake) { f.off = true }, "option selinux.labels"},
 		"unknown own labels":   {ModeAuto, func(f *fake) { f.self_ = "a:b:c:s0"; f.denied["process setcurrent"] = true }, "a:b:c:s0"},
