@@ -99,10 +99,17 @@ func makeGroups() error {
 	return nil
 }
 
-// makeGroup makes one group, which in the hierarchy of cpusets must be told its
-// part of its parent.
+// makeGroup makes one group, with all controllers of its parent. In the hierarchy
+// of cpusets it must be told its part of its parent.
 func makeGroup(parent, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	controllers, err := os.ReadFile(filepath.Join(parent, "cgroup.controllers"))
+	if err == nil {
+		return delegate(parent, strings.Fields(string(controllers)))
+	}
+	if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
@@ -114,6 +121,16 @@ func makeGroup(parent, dir string) error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, file), value, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delegate gives controllers of the unified hierarchy to the groups below one.
+func delegate(group string, controllers []string) error {
+	for _, c := range controllers {
+		if err := os.WriteFile(filepath.Join(group, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 			return err
 		}
 	}
