@@ -24,12 +24,13 @@
 static uint32_t u32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
 static uint64_t u64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
 
-/* A path or name in a step ends with it, or with a NUL of its own. */
+/* A path or name in a step ends with it, or with a NUL of its own, behind which
+ * there is another text, which may be empty. */
 static const char *text(const struct step *s, char *buf, size_t cap)
 {
-	size_t n = s->len < cap - 1 ? s->len : cap - 1;
+	size_t n = s->len < cap - 2 ? s->len : cap - 2;
 	memcpy(buf, s->data, n);
-	buf[n] = 0;
+	buf[n] = buf[n + 1] = 0;
 	return buf;
 }
 
@@ -220,7 +221,7 @@ int step_run(struct entry *e, const struct step *s)
 	case STEP_TITLE: return set_title(e, s);
 	case STEP_APPARMOR: return apparmor(text(s, buf, sizeof buf));
 	case STEP_SELINUX: return write_file("/proc/self/attr/current", (const char *)s->data, s->len);
-	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 16), 0, 0, 0);
+	case STEP_NAME: return prctl(PR_SET_NAME, text(s, buf, 17), 0, 0, 0);
 	}
 	errno = ENOSYS;
 	return -1;

@@ -295,10 +295,10 @@ func (l *Labels) Relabel(path, mount string) error {
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return fmt.Errorf("relabel volume: %w", err)
+		return fmt.Errorf("relabel for SELinux: %w", err)
 	}
 	if err := l.host.relabel(real, mount); err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return fmt.Errorf("relabel volume %s for SELinux with %s: %w", real, mount, err)
+		return fmt.Errorf("relabel %s for SELinux with %s: %w", real, mount, err)
 	}
 	return nil
 }
