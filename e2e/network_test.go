@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -297,4 +298,56 @@ func TestAFailedPodStaysUntilItsNetworkIsUndone(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
 	n.podFrom(t, config, "") // the name is free
+}
+
+// networkReady is the server's own word on its network.
+func networkReady(t *testing.T, n *node) *runtime.RuntimeCondition {
+	t.Helper()
+	s, err := n.Client.Status(t.Context(), &runtime.StatusRequest{})
+	must(t, err)
+	i := slices.IndexFunc(s.Status.Conditions, func(c *runtime.RuntimeCondition) bool { return c.Type == "NetworkReady" })
+	if i < 0 {
+		t.Fatalf("conditions are %v, want NetworkReady among them", s.Status.Conditions)
+	}
+	return s.Status.Conditions[i]
+}
+
+func TestServersOnOneMachineHaveTheirOwnSubnets(t *testing.T) {
+	first := ownNode(t, nodeOptions{})
+	config := first.podConfig(criclient.PodSpec{})
+	config.PortMappings = []*runtime.PortMapping{{Protocol: runtime.Protocol_TCP, ContainerPort: 8080, HostPort: 12346}}
+	listenInPod(t, first.podFrom(t, config, "").run(criclient.ContainerSpec{Image: first.program(t, "top-c")}), 8080, "the first")
+
+	second := ownNode(t, nodeOptions{})
+	c := networkReady(t, second)
+	if c.Status || c.Reason != "NetworkSubnetTaken" {
+		t.Errorf("the second says %v, want that its subnet is taken", c)
+	}
+	_, err := second.Client.RunPod(t.Context(), second.podConfig(criclient.PodSpec{}), "")
+	for _, want := range []string{fmt.Sprintf("pid %d", first.PID()), first.State(), "cni.subnets"} {
+		if !strings.Contains(c.Message, want) || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the second's condition is %q, its pod's error %v: want %q in both", c.Message, err, want)
+		}
+	}
+	second.hostPod(t) // needs no network
+	_, err = second.Client.UpdateRuntimeConfig(t.Context(), &runtime.UpdateRuntimeConfigRequest{
+		RuntimeConfig: &runtime.RuntimeConfig{NetworkConfig: &runtime.NetworkConfig{PodCidr: "10.87.0.0/24"}},
+	})
+	must(t, err)
+	if ip := podIP(t, second, second.pod(t, criclient.PodSpec{})); !strings.HasPrefix(ip, "10.87.0.") {
+		t.Errorf("the second's pod has %s, want an address of the pod CIDR", ip)
+	}
+	if got, err := dialText("127.0.0.1:12346"); got != "the first" {
+		t.Errorf("beside the second server the host port of the first one's pod gives %q, %v", got, err)
+	}
+
+	must(t, first.Kill())
+	third := ownNode(t, nodeOptions{})
+	if c := networkReady(t, third); !c.Status {
+		t.Errorf("after the first was killed the third says %v, want that its network is ready", c)
+	}
+	must(t, first.Start(t.Context()))
+	if c := networkReady(t, first); c.Status || !strings.Contains(c.Message, third.State()) {
+		t.Errorf("started again, the first says %v, want that the third has its subnet", c)
+	}
 }

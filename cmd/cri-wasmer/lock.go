@@ -8,8 +8,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/lockfile"
 )
 
 // lockName is the file that a daemon holds locked in each of its directories.
@@ -35,9 +36,10 @@ func lockDirs(dirs ...string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// parentLocks has a directory to lock for each parent of control groups: a daemon
-// ends what is below its parent and has no record.
-const parentLocks = "/run/cri-wasmer.locks"
+// locks has what the daemons of a machine must not share: a directory to lock for
+// each parent of control groups, as a daemon ends what is below its parent and has
+// no record; and the subnets of bundled networks.
+const locks = "/run/cri-wasmer.locks"
 
 // lockParent locks a control group below which a daemon keeps those of its pods.
 func lockParent(dir, parent string) (unlock func() error, err error) {
@@ -55,24 +57,13 @@ func lockDir(dir, name string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
+	f, err := lockfile.Take(filepath.Join(dir, lockName))
+	var held *lockfile.HeldError
+	if errors.As(err, &held) {
+		return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state, --socket and --cgroup-parent",
+			name, held.By())
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s is in use by another cri-wasmer%s: stop it, or choose other places with --root, --state, --socket and --cgroup-parent",
-				name, holder(file))
-		}
-		return nil, fmt.Errorf("lock %s: %w", file, err)
-	}
-	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("note pid in %s: %w", file, err)
-	}
-	return f, nil
+	return f, err
 }
 
 // freeSocket gives an error when a unix socket may not be made anew in the place of
@@ -98,18 +89,4 @@ func freeSocket(name string) error {
 	}
 	_ = conn.Close() // nothing was said
 	return fmt.Errorf("another server answers at %s: stop it, or choose another socket with --socket", name)
-}
-
-func writePID(f *os.File) error {
-	_, err := f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
-	return err
-}
-
-// holder says who holds the lock, as far as the file tells.
-func holder(name string) string {
-	data, err := os.ReadFile(name)
-	if pid := strings.TrimSpace(string(data)); err == nil && pid != "" {
-		return " with pid " + pid
-	}
-	return ""
 }

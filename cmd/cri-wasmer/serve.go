@@ -141,7 +141,7 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 	d.network, err = network.New(network.Config{
 		ConfDir: c.ConfDir, BinDirs: d.options.PluginDirs(), CacheDir: d.path("cni"),
 		StateDir: filepath.Join(d.options.State, "network"), NetNSDir: filepath.Join(d.options.State, "netns"),
-		NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Observe: d.metrics.NetworkOperation, Logger: d.log,
+		LocksDir: filepath.Join(locks, "subnets"), Suffix: d.options.Suffix(), NoBundled: !c.Bundled, Subnets: c.Subnets, GC: c.GC, PluginTimeout: c.Timeout, Observe: d.metrics.NetworkOperation, Logger: d.log,
 	})
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (d *daemon) openCgroups(context.Context) (err error) {
 		return err
 	}
 	d.onClose(d.cgroups.Close)
-	unlock, err := lockParent(parentLocks, d.cgroups.Parent())
+	unlock, err := lockParent(locks, d.cgroups.Parent())
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func BenchmarkPod(b *testing.B) {
 	dir := b.TempDir()
 	c, err := New(Config{
 		ConfDir: dir + "/net.d", BinDirs: []string{pluginDir},
-		CacheDir: dir + "/cache", StateDir: dir + "/state", NetNSDir: dir + "/netns",
+		CacheDir: dir + "/cache", StateDir: dir + "/state", NetNSDir: dir + "/netns", LocksDir: dir + "/locks",
 	})
 	if err != nil {
 		b.Fatal(err)

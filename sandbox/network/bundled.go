@@ -288,18 +288,24 @@ func (b *bundled) leases() string { return filepath.Join(b.dir, "leases") }
 // releaseOrphans frees the addresses of pods that are not in keep: a daemon
 // that was killed amidst an ADD leaves them.
 func (b *bundled) releaseOrphans(keep map[string]bool) error {
-	files, err := filepath.Glob(filepath.Join(b.leases(), "*", "*"))
+	files, err := b.leaseFiles()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, file := range files {
-		if _, err := netip.ParseAddr(filepath.Base(file)); err != nil {
-			continue // host-local's lock, or the address given last
-		}
 		errs = append(errs, releaseOrphan(file, keep))
 	}
 	return errors.Join(errs...)
+}
+
+// leaseFiles lists the files of addresses in use; each has the address for a name.
+func (b *bundled) leaseFiles() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(b.leases(), "*", "*"))
+	return slices.DeleteFunc(files, func(file string) bool {
+		_, err := netip.ParseAddr(filepath.Base(file))
+		return err != nil // host-local's lock, or the address given last
+	}), err
 }
 
 // releaseOrphan removes one lease under host-local's own lock.

@@ -229,7 +229,7 @@ func hostPortRules(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, err := conn.GetRules(table, hostports)
+	rules, err := conn.GetRules(newNAT("").table, newNAT("").hostports)
 	if err != nil {
 		t.Fatal(err)
 	}

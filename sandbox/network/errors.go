@@ -8,10 +8,12 @@ import (
 // Reasons why the network is not ready. They are CamelCase because they become
 // the reason of the NetworkReady condition.
 const (
-	ReasonNoConfig      = "NetworkConfigMissing"
-	ReasonInvalidConfig = "NetworkConfigInvalid"
-	ReasonPluginMissing = "NetworkPluginMissing"
-	ReasonPluginStatus  = "NetworkPluginNotReady"
+	ReasonNoConfig       = "NetworkConfigMissing"
+	ReasonInvalidConfig  = "NetworkConfigInvalid"
+	ReasonPluginMissing  = "NetworkPluginMissing"
+	ReasonPluginStatus   = "NetworkPluginNotReady"
+	ReasonSubnetTaken    = "NetworkSubnetTaken"
+	ReasonSubnetsUnknown = "NetworkSubnetsUnknown"
 )
 
 // NotReadyError says why no pod can be connected now, and what to do.

@@ -113,6 +113,6 @@ func ruleCount() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	rules, err := conn.GetRules(table, hostports)
+	rules, err := conn.GetRules(newNAT("").table, newNAT("").hostports)
 	return len(rules), err
 }

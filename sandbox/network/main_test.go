@@ -89,6 +89,7 @@ func testConfig(t *testing.T, bins ...string) Config {
 		CacheDir: filepath.Join(dir, "cache"),
 		StateDir: filepath.Join(dir, "state"),
 		NetNSDir: filepath.Join(dir, "netns"),
+		LocksDir: filepath.Join(dir, "locks"),
 		Logger:   slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }

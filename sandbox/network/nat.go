@@ -33,6 +33,9 @@ import (
 //	                    back into it by a host port, and what comes from localhost
 //	}
 //
+// Each daemon has a table of its own: the rules of another one are of other subnets,
+// and of pods that it does not know.
+//
 // Each pod looks whether the table is there: a comment in guard tells for which
 // subnets the rest was written. So a ruleset that somebody flushed is there again
 // with the next pod, and a pod without host ports costs no transaction: to delete
@@ -40,22 +43,29 @@ import (
 // kernel, some 14 ms. Safe for concurrent use.
 type nat struct {
 	mu sync.Mutex // one transaction at a time
+
+	table *nftables.Table
+
+	hostports, guard, prerouting, output, postrouting *nftables.Chain
 }
 
+// natTable is the name of the table, but for the suffix of a daemon that is not the
+// machine's only one.
 const natTable = "cri-wasmer"
 
-var (
-	table     = &nftables.Table{Name: natTable, Family: nftables.TableFamilyINet}
-	hostports = &nftables.Chain{Name: "hostports", Table: table}
-
-	guard       = baseChain("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
-	prerouting  = baseChain("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
-	output      = baseChain("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
-	postrouting = baseChain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-)
-
-func baseChain(name string, typ nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
-	return &nftables.Chain{Name: name, Table: table, Type: typ, Hooknum: hook, Priority: prio}
+func newNAT(suffix string) *nat {
+	table := &nftables.Table{Name: natTable + suffix, Family: nftables.TableFamilyINet}
+	base := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority) *nftables.Chain {
+		return &nftables.Chain{Name: name, Table: table, Type: typ, Hooknum: hook, Priority: prio}
+	}
+	return &nat{
+		table:       table,
+		hostports:   &nftables.Chain{Name: "hostports", Table: table},
+		guard:       base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw),
+		prerouting:  base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest),
+		output:      base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest),
+		postrouting: base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource),
+	}
 }
 
 // publish makes sure that pods in the subnets have a way out, and publishes the
@@ -68,15 +78,15 @@ func (n *nat) publish(pod sandbox.PodNetwork, ips []netip.Addr, bridge string, s
 		return err
 	}
 	mark := baseMark(subnets)
-	written, err := hasBase(conn, mark)
+	written, err := n.hasBase(conn, mark)
 	if err != nil {
 		return err
 	}
 	if !written {
-		writeBase(conn, subnets, mark)
+		n.writeBase(conn, subnets, mark)
 	}
 	for _, p := range portMappings(pod.Ports) {
-		if err := addHostPort(conn, pod.ID, p, ips); err != nil {
+		if err := n.addHostPort(conn, pod.ID, p, ips); err != nil {
 			return err
 		}
 	}
@@ -112,7 +122,7 @@ func (n *nat) remove(match func(podID string) bool) error {
 	if err != nil {
 		return err
 	}
-	rules, err := listRules(conn, hostports)
+	rules, err := listRules(conn, n.hostports)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil // a kernel without nftables has no rules of ours
 	}
@@ -139,7 +149,7 @@ func (n *nat) remove(match func(podID string) bool) error {
 
 // listRules is empty when the chain is not there.
 func listRules(conn *nftables.Conn, c *nftables.Chain) ([]*nftables.Rule, error) {
-	rules, err := conn.GetRules(table, c)
+	rules, err := conn.GetRules(c.Table, c)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -162,45 +172,45 @@ func baseMark(subnets []netip.Prefix) string {
 	return fmt.Sprintf("v%d %x", version, h[:8])
 }
 
-func hasBase(conn *nftables.Conn, mark string) (bool, error) {
-	rules, err := listRules(conn, guard)
+func (n *nat) hasBase(conn *nftables.Conn, mark string) (bool, error) {
+	rules, err := listRules(conn, n.guard)
 	return len(rules) > 0 && comment(rules[0]) == mark, err
 }
 
 // writeBase adds the table to the transaction, with everything but host ports.
-func writeBase(conn *nftables.Conn, subnets []netip.Prefix, mark string) {
-	conn.AddTable(table)
-	for _, c := range []*nftables.Chain{hostports, guard, prerouting, output, postrouting} {
+func (n *nat) writeBase(conn *nftables.Conn, subnets []netip.Prefix, mark string) {
+	conn.AddTable(n.table)
+	for _, c := range []*nftables.Chain{n.hostports, n.guard, n.prerouting, n.output, n.postrouting} {
 		conn.AddChain(c)
-		if c != hostports {
+		if c != n.hostports {
 			conn.FlushChain(c)
 		}
 	}
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
-	first := rule(guard, fromBridge(), address(source, expr.CmpOpEq, loopback), verdict(expr.VerdictDrop, ""))
+	first := rule(n.guard, fromBridge(), address(source, expr.CmpOpEq, loopback), verdict(expr.VerdictDrop, ""))
 	first.UserData = userdata.AppendString(nil, userdata.TypeComment, mark)
 	conn.AddRule(first)
-	addRule(conn, guard, fromBridge(), address(destination, expr.CmpOpEq, loopback), verdict(expr.VerdictDrop, ""))
-	addRule(conn, prerouting, toLocal(), verdict(expr.VerdictJump, hostports.Name))
-	addRule(conn, output, toLocal(), verdict(expr.VerdictJump, hostports.Name))
+	addRule(conn, n.guard, fromBridge(), address(destination, expr.CmpOpEq, loopback), verdict(expr.VerdictDrop, ""))
+	addRule(conn, n.prerouting, toLocal(), verdict(expr.VerdictJump, n.hostports.Name))
+	addRule(conn, n.output, toLocal(), verdict(expr.VerdictJump, n.hostports.Name))
 	for _, s := range subnets {
 		multicast := netip.MustParsePrefix("224.0.0.0/4")
 		if s.Addr().Is6() {
 			multicast = netip.MustParsePrefix("ff00::/8")
 		}
-		addRule(conn, postrouting, address(source, expr.CmpOpEq, s), address(destination, expr.CmpOpNeq, s),
+		addRule(conn, n.postrouting, address(source, expr.CmpOpEq, s), address(destination, expr.CmpOpNeq, s),
 			address(destination, expr.CmpOpNeq, multicast), masquerade())
-		addRule(conn, postrouting, address(source, expr.CmpOpEq, s), address(destination, expr.CmpOpEq, s),
+		addRule(conn, n.postrouting, address(source, expr.CmpOpEq, s), address(destination, expr.CmpOpEq, s),
 			redirected(), masquerade())
 		if s.Addr().Is4() {
-			addRule(conn, postrouting, address(source, expr.CmpOpEq, loopback), address(destination, expr.CmpOpEq, s), masquerade())
+			addRule(conn, n.postrouting, address(source, expr.CmpOpEq, loopback), address(destination, expr.CmpOpEq, s), masquerade())
 		}
 	}
 }
 
 // addHostPort adds one rule for each address of the pod that the mapping's host
 // address can reach.
-func addHostPort(conn *nftables.Conn, podID string, p portMapping, ips []netip.Addr) error {
+func (n *nat) addHostPort(conn *nftables.Conn, podID string, p portMapping, ips []netip.Addr) error {
 	var host netip.Addr
 	if p.HostIP != "" {
 		var err error
@@ -222,7 +232,7 @@ func addHostPort(conn *nftables.Conn, podID string, p portMapping, ips []netip.A
 		if host.IsValid() && !host.IsUnspecified() {
 			exprs = append(exprs, address(destination, expr.CmpOpEq, netip.PrefixFrom(host, host.BitLen())))
 		}
-		r := rule(hostports, append(exprs, dnat(ip, uint16(p.ContainerPort)))...)
+		r := rule(n.hostports, append(exprs, dnat(ip, uint16(p.ContainerPort)))...)
 		r.UserData = userdata.AppendString(nil, userdata.TypeComment, podID)
 		conn.AddRule(r)
 	}
@@ -288,7 +298,7 @@ func forgetNeighbors(bridge string, ips []netip.Addr) {
 // register 1.
 
 func rule(c *nftables.Chain, words ...[]expr.Any) *nftables.Rule {
-	r := &nftables.Rule{Table: table, Chain: c}
+	r := &nftables.Rule{Table: c.Table, Chain: c}
 	for _, w := range words {
 		r.Exprs = append(r.Exprs, w...)
 	}

@@ -34,6 +34,11 @@ type Config struct {
 	CacheDir string   // what connected pods got; survives a reboot; default /var/lib/cri-wasmer/cni
 	StateDir string   // what a reboot ends; default /run/cri-wasmer/network
 	NetNSDir string   // bound namespaces; default /run/cri-wasmer/netns
+	LocksDir string   // subnets of all daemons of the machine; default /run/cri-wasmer.locks/subnets
+
+	// Suffix ends the name of the nftables table: a daemon that is not the only
+	// one of its machine has one of its own.
+	Suffix string
 
 	// NoBundled leaves the node without network until ConfDir has a
 	// configuration.
@@ -58,6 +63,7 @@ func (c Config) withDefaults() Config {
 	c.CacheDir = cmp.Or(c.CacheDir, "/var/lib/cri-wasmer/cni")
 	c.StateDir = cmp.Or(c.StateDir, "/run/cri-wasmer/network")
 	c.NetNSDir = cmp.Or(c.NetNSDir, "/run/cri-wasmer/netns")
+	c.LocksDir = cmp.Or(c.LocksDir, "/run/cri-wasmer.locks/subnets")
 	c.PluginTimeout = cmp.Or(c.PluginTimeout, defaultPluginTimeout)
 	if len(c.BinDirs) == 0 {
 		c.BinDirs = []string{"/opt/cni/bin"}
@@ -81,6 +87,7 @@ type CNI struct {
 	log     *slog.Logger
 	lib     *libcni.CNIConfig
 	bundled *bundled
+	claim   *claim
 	confs   *loader
 	netns   *namespace.Dir
 	nat     *nat
@@ -109,14 +116,15 @@ func New(conf Config) (*CNI, error) {
 		log:     conf.Logger,
 		lib:     libcni.NewCNIConfigWithCacheDir(conf.BinDirs, conf.CacheDir, &executor{log: conf.Logger}),
 		bundled: b,
+		claim:   &claim{dir: conf.LocksDir, state: conf.StateDir},
 		confs:   &loader{dir: conf.ConfDir, log: conf.Logger},
 		netns:   ns,
-		nat:     &nat{},
+		nat:     newNAT(conf.Suffix),
 	}, nil
 }
 
 // Close leaves the namespaces of pods as they are, and nothing else.
-func (c *CNI) Close() error { return c.netns.Close() }
+func (c *CNI) Close() error { return errors.Join(c.claim.release(), c.netns.Close()) }
 
 // NetNSPath is where the namespace of the pod is bound.
 func (c *CNI) NetNSPath(podID string) string {
@@ -133,6 +141,9 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.Net
 	}
 	n, args, err := c.forPod(pod)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.claimSubnets(n); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)

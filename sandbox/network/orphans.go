@@ -15,7 +15,8 @@ import (
 // cache, every pod that is not in keep, also one of before a reboot; frees what
 // an ADD that was cut off left in the bundled network; and tells the plugins
 // which attachments are valid (the GC verb of CNI 1.1) where the configuration
-// allows it. It must not run beside Setup. All steps run; their errors are
+// allows it. Last it claims the subnets of the bundled network, as pods that stay
+// have addresses there. It must not run beside Setup. All steps run; their errors are
 // joined.
 func (c *CNI) Orphans(ctx context.Context, keep map[string]bool) error {
 	var errs []error
@@ -36,7 +37,19 @@ func (c *CNI) Orphans(ctx context.Context, keep map[string]bool) error {
 		}
 	}
 	errs = append(errs, c.nat.withdrawOrphans(keep), c.bundled.releaseOrphans(keep), c.gc(ctx, keep))
+	c.claimAtStart()
 	return errors.Join(errs...)
+}
+
+// claimAtStart does not fail: Status tells.
+func (c *CNI) claimAtStart() {
+	n, err := c.network()
+	if err != nil {
+		return
+	}
+	if err := c.claimSubnets(n); err != nil {
+		c.log.Warn("pods cannot be connected", "err", err)
+	}
 }
 
 // disconnectOrphan knows of the pod only what the cache holds: host ports go

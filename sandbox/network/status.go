@@ -37,6 +37,9 @@ func (c *CNI) Status(ctx context.Context) sandbox.NetworkStatus {
 	if err != nil {
 		return notReady(err, "")
 	}
+	if err := c.claimSubnets(n); err != nil {
+		return notReady(err, n.list.Name)
+	}
 	if err := c.findPlugins(n); err != nil {
 		return notReady(err, n.list.Name)
 	}
