@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/crilog"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/daemon"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 )
 
@@ -256,4 +258,38 @@ func TestDamagedRecordDoesNotStopTheServer(t *testing.T) {
 	}
 	c := good.run(criclient.ContainerSpec{Image: n.program(t, "exit-c")})
 	c.wantExit(c.wait(), 0, "Completed")
+}
+
+// A pod may go while one of its containers is still made, for a client that gave
+// up. Nobody but the container's record can then tell where its control group is.
+func TestKilledWhileAContainerOfARemovedPodIsMade(t *testing.T) {
+	n := ownNode(t, nodeOptions{})
+	image := images.Program(guest(t, "exit-c"))
+	image.Layers = append(image.Layers, []images.File{{Name: "slow.wasm", Data: guest(t, "tool-go")}}) // compiled when it is asked for
+	ref := n.pull(t, "slow-to-make", image.Artifact())
+	p := n.hostPod(t)
+	created := make(chan error, 1)
+	go func() {
+		_, err := n.Client.Create(t.Context(), p.id, p.config, criclient.ContainerSpec{Image: ref, Command: []string{"/slow.wasm"}}.Config())
+		created <- err
+	}()
+	groups := func() []string {
+		var found []string
+		for _, pattern := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup"} {
+			list, err := filepath.Glob(filepath.Join(pattern, p.config.Linux.CgroupParent, strings.Repeat("[0-9a-f]", 64)))
+			must(t, err)
+			found = append(found, list...)
+		}
+		return found
+	}
+	eventually(t, "the control group of the container", func() bool { return len(groups()) > 0 })
+	must(t, n.Client.RemovePod(t.Context(), p.id))
+	must(t, n.Kill())
+	if err := <-created; err == nil {
+		t.Fatal("the container was made before its pod was removed")
+	}
+	must(t, n.Start(t.Context()))
+	if left := groups(); len(left) > 0 {
+		t.Errorf("control groups of a container without a pod are left: %q", left)
+	}
 }

@@ -46,7 +46,14 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if err != nil {
 		return nil, err
 	}
-	rec := containerRecord{ID: newID(), PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now()}
+	id := newID()
+	cgroup, err := m.Cgroups.Find(pod.Config.CgroupParent, id)
+	if err != nil {
+		return nil, fmt.Errorf("make cgroup: %w", err)
+	}
+	// The record has the cgroup's place before it is made: after a crash the pod, which
+	// says where, may be gone.
+	rec := containerRecord{ID: id, PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now(), Cgroup: cgroup.Path()}
 	key := containerKey(p.id, &config)
 	if err := m.reserve(key, rec.ID); err != nil {
 		return nil, err
@@ -454,7 +461,7 @@ func (b *creation) makeCgroup(ctx context.Context) (wait func() error) {
 			return fmt.Errorf("make cgroup: %w", err)
 		}
 		b.undo.Push(cg.Delete)
-		b.c.cgroup, b.rec.Cgroup = cg, cg.Path()
+		b.c.cgroup = cg
 		return nil
 	}
 }

@@ -139,7 +139,7 @@ func (m *Manager) podAlive(p *Pod) bool {
 
 func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
 	m.Logger.Info("remove pod that was never ready", "pod", p.id)
-	if err := m.endUnrecorded(ctx, p.rec.Config.CgroupParent, p.id); err != nil {
+	if err := m.endInitUnrecorded(ctx, p); err != nil {
 		return err
 	}
 	if p.rec.Network != nil {
@@ -154,12 +154,12 @@ func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
 	return m.forgetPod(p)
 }
 
-// endUnrecorded ends what an earlier daemon may have started without living
-// long enough to record it: it is in the cgroup that has the object's name.
-func (m *Manager) endUnrecorded(ctx context.Context, parent, id string) error {
-	cg, err := m.Cgroups.Find(parent, id)
+// endInitUnrecorded ends the init that an earlier daemon may have started without
+// living long enough to record it: it is in the cgroup that has the pod's name.
+func (m *Manager) endInitUnrecorded(ctx context.Context, p *Pod) error {
+	cg, err := m.Cgroups.Find(p.rec.Config.CgroupParent, p.id)
 	if err != nil {
-		return fmt.Errorf("find cgroup of an unfinished object: %w", err)
+		return fmt.Errorf("find cgroup of an unfinished pod: %w", err)
 	}
 	return errors.Join(cg.Kill(ctx), cg.Delete(ctx))
 }
@@ -168,11 +168,6 @@ func (m *Manager) recoverContainer(ctx context.Context, c *Container) error {
 	switch c.rec.Phase {
 	case PhaseCreating:
 		m.Logger.Info("remove container that was never created", "container", c.id)
-		if p, ok := m.pods[c.podID]; ok && c.rec.Cgroup == "" {
-			if err := m.endUnrecorded(ctx, p.rec.Config.CgroupParent, c.id); err != nil {
-				return err
-			}
-		}
 		return m.removeContainer(ctx, c)
 	case PhaseExited:
 		close(c.exited)
