@@ -98,6 +98,10 @@ func parseUser(c identity) (sandbox.UserSpec, error) {
 	return u, nil
 }
 
+// localhost begins the names of profiles of the node where they have no type. Some
+// clients leave it there with a type as well.
+const localhost = "localhost/"
+
 // parseSeccomp takes a profile, or the path by which older kubelets name one.
 func parseSeccomp(p *runtimev1.SecurityProfile, path string) (sandbox.SeccompMode, string, error) {
 	if p == nil {
@@ -109,7 +113,7 @@ func parseSeccomp(p *runtimev1.SecurityProfile, path string) (sandbox.SeccompMod
 	case runtimev1.SecurityProfile_RuntimeDefault:
 		return sandbox.SeccompDefault, "", nil
 	case runtimev1.SecurityProfile_Localhost:
-		return seccompFile(p.LocalhostRef)
+		return seccompFile(strings.TrimPrefix(p.LocalhostRef, localhost))
 	}
 	return "", "", invalid("seccomp profile type %s is not known", p.ProfileType)
 }
@@ -121,7 +125,7 @@ func parseSeccompPath(path string) (sandbox.SeccompMode, string, error) {
 	case "runtime/default", "docker/default":
 		return sandbox.SeccompDefault, "", nil
 	}
-	if file, ok := strings.CutPrefix(path, "localhost/"); ok {
+	if file, ok := strings.CutPrefix(path, localhost); ok {
 		return seccompFile(file)
 	}
 	return "", "", invalid("seccomp profile %q is not known", path)
@@ -138,7 +142,7 @@ func seccompFile(path string) (sandbox.SeccompMode, string, error) {
 // gave it. This server has no default one: RuntimeDefault asks for nothing.
 func parseAppArmor(p *runtimev1.SecurityProfile, name string) (string, error) {
 	if p == nil {
-		if profile, ok := strings.CutPrefix(name, "localhost/"); ok {
+		if profile, ok := strings.CutPrefix(name, localhost); ok {
 			return localAppArmor(profile)
 		}
 		if name == "" || name == "runtime/default" || name == "unconfined" {
@@ -150,7 +154,7 @@ func parseAppArmor(p *runtimev1.SecurityProfile, name string) (string, error) {
 	case runtimev1.SecurityProfile_RuntimeDefault, runtimev1.SecurityProfile_Unconfined:
 		return "", nil
 	case runtimev1.SecurityProfile_Localhost:
-		return localAppArmor(p.LocalhostRef)
+		return localAppArmor(strings.TrimPrefix(p.LocalhostRef, localhost))
 	}
 	return "", invalid("AppArmor profile type %s is not known", p.ProfileType)
 }

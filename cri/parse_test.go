@@ -132,6 +132,7 @@ func TestAppArmorProfiles(t *testing.T) {
 	for want, change := range map[string]func(*configuration, *security){
 		"by-type": func(_ *configuration, s *security) { s.Apparmor = profile(2, "by-type") },
 		"by-path": func(_ *configuration, s *security) { s.ApparmorProfile = "localhost/by-path" },
+		"by-both": func(_ *configuration, s *security) { s.Apparmor = profile(2, "localhost/by-both") },
 		"type": func(_ *configuration, s *security) {
 			s.Apparmor, s.ApparmorProfile = profile(2, "type"), "localhost/path"
 		},
@@ -172,6 +173,7 @@ func TestSeccompProfiles(t *testing.T) {
 		"unconfined":               {profile: profile(1, ""), mode: sandbox.SeccompUnconfined},
 		"default":                  {profile: profile(0, ""), mode: sandbox.SeccompDefault},
 		"a file":                   {profile: profile(2, "/p.json"), mode: sandbox.SeccompLocalhost, file: "/p.json"},
+		"a file with its prefix":   {profile: profile(2, "localhost//p.json"), mode: sandbox.SeccompLocalhost, file: "/p.json"},
 		"unconfined by its path":   {path: "unconfined", mode: sandbox.SeccompUnconfined},
 		"default by its path":      {path: "runtime/default", mode: sandbox.SeccompDefault},
 		"docker's default":         {path: "docker/default", mode: sandbox.SeccompDefault},
