@@ -94,11 +94,16 @@ func TestManifestThatIsNotItsDigestIsRefused(t *testing.T) {
 
 func TestPassingFaultIsNotSeen(t *testing.T) {
 	n := sharedNode(t)
-	ref := n.push(t, "passing", freshImage(t, n))
-	n.registry.SetFault(images.OnBlobs(images.Times(1, images.Status(http.StatusServiceUnavailable))))
-	defer n.registry.SetFault(nil)
-	if _, err := n.Client.Pull(t.Context(), ref); err != nil {
-		t.Errorf("one 503 ended the pull: %v", err)
+	for name, fault := range map[string]images.Fault{
+		"service unavailable": images.Status(http.StatusServiceUnavailable),
+		"truncated":           images.Truncate,
+	} {
+		ref := n.push(t, "passing", freshImage(t, n))
+		n.registry.SetFault(images.OnBlobs(images.Times(1, fault)))
+		if _, err := n.Client.Pull(t.Context(), ref); err != nil {
+			t.Errorf("%s, once, ended the pull: %v", name, err)
+		}
+		n.registry.SetFault(nil)
 	}
 }
 

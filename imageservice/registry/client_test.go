@@ -355,11 +355,17 @@ func TestBrokenDownloadsAreResumed(t *testing.T) {
 		f := newFake(t, false)
 		var sent atomic.Int64
 		f.serve = func(w http.ResponseWriter, r *http.Request) {
-			off := 0
-			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off); err == nil && ranges {
+			off, last := 0, 0
+			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &off, &last); err == nil && ranges {
+				if last != len(f.blob)-1 {
+					t.Errorf("asked for a range to %d, want %d", last, len(f.blob)-1)
+				}
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(f.blob)-1, len(f.blob)))
 				w.Header().Set("Content-Length", fmt.Sprint(len(f.blob)-off))
 				w.WriteHeader(206)
+			} else if ranges && r.Header.Get("Range") != "" { // as some do that want to be told where a range ends
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+				return
 			} else {
 				off = 0
 				w.Header().Set("Content-Length", fmt.Sprint(len(f.blob)))

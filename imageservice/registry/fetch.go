@@ -210,7 +210,7 @@ func (b *blob) open() error {
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	header := http.Header{}
 	if b.off > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", b.off))
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.off, b.size-1)) // some know no range without an end
 	}
 	resp, cn, err := b.s.do(ctx, CapPull, b.digest, "blobs/"+b.digest, header)
 	if err != nil {
