@@ -102,7 +102,7 @@ func failure(ctx context.Context, path string, err error, stdout, stderr []byte)
 	var said types.Error
 	switch {
 	case ctx.Err() != nil:
-		e.msg = fmt.Sprintf("%s did not end in time and was killed: %v", path, ctx.Err())
+		e.msg = fmt.Sprintf("%s did not end in time and was killed: %v", path, context.Cause(ctx))
 		e.err = ctx.Err()
 	case json.Unmarshal(stdout, &said) == nil && said.Msg != "":
 		e.msg, e.err = said.Error(), &said

@@ -146,7 +146,7 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.Net
 	if err := c.claimSubnets(n); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)
+	ctx, cancel := within(ctx, c.conf.PluginTimeout)
 	defer cancel()
 
 	if err := c.makeNetNS(pod); err != nil {
@@ -176,6 +176,12 @@ func (c *CNI) forPod(pod sandbox.PodNetwork) (*network, *libcni.RuntimeConf, err
 	return n, args, err
 }
 
+// within is ctx for plugins that may take so long. Its cause tells whose patience
+// ended: ours, or that of who called.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("gave up after %v: %w", d, context.DeadlineExceeded))
+}
+
 // observe begins to time; what it gives ends that.
 func (c *CNI) observe(operation string, err *error) func() {
 	begin := time.Now()
@@ -186,23 +192,23 @@ func (c *CNI) observe(operation string, err *error) func() {
 func (c *CNI) connect(ctx context.Context, n *network, pod sandbox.PodNetwork, args *libcni.RuntimeConf) (*sandbox.NetworkResult, error) {
 	if n.bundled && c.bundled.hasIPv6() {
 		if err := makeBridge(n.list.Name); err != nil {
-			return nil, c.describe(ctx, "add", n, pod, err)
+			return nil, describe("add", n, pod, err)
 		}
 	}
 	added, err := c.lib.AddNetworkList(ctx, n.list, args)
 	if err != nil {
-		return nil, c.describe(ctx, "add", n, pod, err)
+		return nil, describe("add", n, pod, err)
 	}
 	result, err := podResult(added, args.NetNS)
 	if err != nil {
-		return nil, c.describe(ctx, "add", n, pod, err)
+		return nil, describe("add", n, pod, err)
 	}
 	if !n.bundled {
 		return result, nil
 	}
 	forgetNeighbors(n.list.Name, result.IPs)
 	if err := c.publish(n, pod, result.IPs); err != nil {
-		return nil, c.describe(ctx, "add", n, pod, err)
+		return nil, describe("add", n, pod, err)
 	}
 	return result, nil
 }
@@ -225,14 +231,14 @@ func (c *CNI) publish(n *network, pod sandbox.PodNetwork, ips []netip.Addr) erro
 
 // undo leaves nothing of a Setup that failed.
 func (c *CNI) undo(ctx context.Context, n *network, pod sandbox.PodNetwork, args *libcni.RuntimeConf) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := within(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var errs []error
 	if n.bundled && len(pod.Ports) > 0 {
 		errs = append(errs, c.nat.withdraw(pod))
 	}
 	if err := c.lib.DelNetworkList(ctx, n.list, args); err != nil {
-		errs = append(errs, c.describe(ctx, "delete", n, pod, err))
+		errs = append(errs, describe("delete", n, pod, err))
 	}
 	if err := errors.Join(append(errs, c.netns.Remove(pod.ID))...); err != nil {
 		return fmt.Errorf("%w: %w", sandbox.ErrLeftBehind, err)
@@ -247,7 +253,7 @@ func (c *CNI) Teardown(ctx context.Context, pod sandbox.PodNetwork) (err error) 
 	if err := c.validate(pod); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)
+	ctx, cancel := within(ctx, c.conf.PluginTimeout)
 	defer cancel()
 	cached, err := c.lib.GetCachedAttachments(pod.ID)
 	if err != nil {
@@ -313,16 +319,13 @@ func (c *CNI) delete(ctx context.Context, pod sandbox.PodNetwork, n *network, ar
 		args.NetNS = ""
 	}
 	if err := c.lib.DelNetworkList(ctx, n.list, args); err != nil {
-		return c.describe(ctx, "delete", n, pod, err)
+		return describe("delete", n, pod, err)
 	}
 	return nil
 }
 
 // describe says which pod and network an error is about.
-func (c *CNI) describe(ctx context.Context, verb string, n *network, pod sandbox.PodNetwork, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("%w (gave up after %v)", err, c.conf.PluginTimeout)
-	}
+func describe(verb string, n *network, pod sandbox.PodNetwork, err error) error {
 	return fmt.Errorf("%s pod %s/%s: CNI network %q: %w", verb, pod.Namespace, pod.Name, n.list.Name, err)
 }
 

@@ -55,7 +55,7 @@ func (c *CNI) claimAtStart() {
 // disconnectOrphan knows of the pod only what the cache holds: host ports go
 // with all others of orphans.
 func (c *CNI) disconnectOrphan(ctx context.Context, a *libcni.NetworkAttachment) error {
-	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)
+	ctx, cancel := within(ctx, c.conf.PluginTimeout)
 	defer cancel()
 	pod := sandbox.PodNetwork{ID: a.ContainerID}
 	for _, arg := range a.CniArgs {
@@ -81,7 +81,7 @@ func (c *CNI) gc(ctx context.Context, keep map[string]bool) error {
 	for id := range keep {
 		args.ValidAttachments = append(args.ValidAttachments, types.GCAttachment{ContainerID: id, IfName: ifName})
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.conf.PluginTimeout)
+	ctx, cancel := within(ctx, c.conf.PluginTimeout)
 	defer cancel()
 	if err := c.lib.GCNetworkList(ctx, n.list, args); err != nil {
 		return fmt.Errorf("collect garbage of CNI network %q: %w", n.list.Name, err)

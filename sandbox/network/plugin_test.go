@@ -107,6 +107,21 @@ func TestThePluginsErrorIsInTheChain(t *testing.T) {
 	}
 }
 
+func TestAnErrorTellsWhosePatienceEnded(t *testing.T) {
+	c, _, _ := scriptNode(t, "1.0.0", `ADD) sleep 1000;;`)
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := c.Setup(short, pod(c, "impatient"))
+	if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "gave up") {
+		t.Errorf("Setup for an impatient caller = %v, want only that time ran out", err)
+	}
+	c.conf.PluginTimeout = 200 * time.Millisecond
+	_, err = c.Setup(t.Context(), pod(c, "patient"))
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gave up after 200ms") {
+		t.Errorf("Setup for a patient caller = %v, want that we gave up, and after which time", err)
+	}
+}
+
 // TestAPluginThatHangsIsKilledWithItsChildren: the child holds the plugin's
 // output open, so waiting for that would never end.
 func TestAPluginThatHangsIsKilledWithItsChildren(t *testing.T) {

@@ -105,7 +105,7 @@ func (c *CNI) askPlugins(ctx context.Context, n *network) error {
 	if s.list == n.list && time.Now().Before(s.until) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	ctx, cancel := within(ctx, statusTimeout)
 	defer cancel()
 	if err := c.lib.GetStatusNetworkList(ctx, n.list); err != nil {
 		s.list = nil
