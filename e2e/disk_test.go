@@ -69,6 +69,42 @@ func TestFullDisk(t *testing.T) {
 	c.wantExit(c.wait(), 0, "Completed")
 }
 
+// Pods can be ended on a full disk: that is how the kubelet makes room.
+func TestPodsEndOnAFullDisk(t *testing.T) {
+	disk := smallDisk(t, 64)
+	n := ownNode(t, nodeOptions{root: filepath.Join(disk, "root")})
+	image := n.program(t, "top-c")
+	config := n.podConfig(criclient.PodSpec{})
+	config.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode_POD // with an init
+	p := n.podFrom(t, config, "")
+	c := p.run(criclient.ContainerSpec{Image: image})
+	filler := fill(t, disk)
+
+	_, err := n.Client.StopPodSandbox(t.Context(), &runtime.StopPodSandboxRequest{PodSandboxId: p.id})
+	must(t, err)
+	c.wantExit(c.status(), 137, "Error")
+	s, err := n.Client.Pod(t.Context(), p.id)
+	must(t, err)
+	if s.State != runtime.PodSandboxState_SANDBOX_NOTREADY || s.GetNetwork().GetIp() != "" {
+		t.Errorf("the stopped pod is %v with network %v", s.State, s.Network)
+	}
+	wantNoGuests(t)
+
+	// What could not be written is found out.
+	must(t, n.Kill())
+	must(t, n.Start(t.Context()))
+	if s, err := n.Client.Pod(t.Context(), p.id); err != nil || s.State != runtime.PodSandboxState_SANDBOX_NOTREADY {
+		t.Errorf("after a restart of the server the stopped pod is %v, %v", s.GetState(), err)
+	}
+	must(t, n.Client.RemovePod(t.Context(), p.id))
+	list, err := n.Client.ListContainers(t.Context(), &runtime.ListContainersRequest{})
+	must(t, err)
+	if ids := podIDs(t, n, nil); len(ids) != 0 || len(list.Containers) != 0 {
+		t.Errorf("after their removal there are pods %q and containers %v", ids, list.Containers)
+	}
+	must(t, os.Remove(filler))
+}
+
 // tryPod runs a pod where that may fail, but then with a reason and without a
 // trace.
 func tryPod(t *testing.T, n *node, image string) {

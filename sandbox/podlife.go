@@ -339,13 +339,25 @@ func (m *Manager) markNotReady(p *Pod) error {
 	if p.phase() == PhaseRemoved { // by somebody else, just now
 		return nil
 	}
-	return m.updatePod(p, func(rec *podRecord) error {
-		if err := rec.Phase.To(PhaseNotReady, p.name()); err != nil {
-			return err
-		}
-		rec.Phase = PhaseNotReady
-		return nil
-	})
+	if err := p.phase().To(PhaseNotReady, p.name()); err != nil {
+		return err
+	}
+	m.recordEnding(p, func(rec *podRecord) { rec.Phase = PhaseNotReady })
+	return nil
+}
+
+// recordEnding is updatePod for a pod that ends. It ends also where that cannot be
+// written: on a full disk, above all, as its end is to make room. A daemon that finds
+// the record of before looks whether the pod lives. The caller holds op.
+func (m *Manager) recordEnding(p *Pod, change func(*podRecord)) {
+	err := m.updatePod(p, func(rec *podRecord) error { change(rec); return nil })
+	if err == nil {
+		return
+	}
+	m.Logger.Error("record the end of a pod", "pod", p.id, "error", err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.rec)
 }
 
 // updatePod changes the record on disk, then in memory. The caller holds op.
@@ -394,10 +406,8 @@ func (m *Manager) disconnect(ctx context.Context, p *Pod) error {
 	if err := m.Network.Teardown(ctx, *network); err != nil {
 		return fmt.Errorf("tear down pod network: %w", err)
 	}
-	return m.updatePod(p, func(rec *podRecord) error {
-		rec.Result = nil // its addresses are free for others
-		return nil
-	})
+	m.recordEnding(p, func(rec *podRecord) { rec.Result = nil }) // its addresses are free for others
+	return nil
 }
 
 // RemovePod stops a pod, and removes it with its containers. It succeeds on
