@@ -378,11 +378,12 @@ func TestCommandsWithoutAClientWhenTheServerEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := ownNode(t, nodeOptions{})
-			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t), Args: []string{"top"}})
 			o := remotecommand.StreamOptions{Stdout: io.Discard}
-			streamed := executor(t, "SPDY", c.execURL(o, "/app.wasm"))
+			// Commands that print nothing: whose output nobody reads ends by printing.
+			streamed := executor(t, "SPDY", c.execURL(o, "sleep", "3600"))
 			go streamed.StreamWithContext(t.Context(), o)
-			go n.Client.Exec(t.Context(), c.id, 0, "/app.wasm")
+			go n.Client.Exec(t.Context(), c.id, 0, "sleep", "3600")
 			eventually(t, "both commands", func() bool { return len(guestPIDs(t, c.id)) == 3 })
 			must(t, tc.end(n))
 			eventually(t, "what becomes of the commands", func() bool { return len(guestPIDs(t, c.id)) == tc.alive })
