@@ -3,11 +3,13 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -125,6 +127,46 @@ func TestReopenNeedsARunningContainer(t *testing.T) {
 	c.start()
 	c.wait()
 	wantCode(t, "reopen after exit", reopen(), codes.FailedPrecondition)
+}
+
+// A pod that has the host's /var/log can put anything in the place of a log.
+func TestLogsAreRegularFiles(t *testing.T) {
+	n := sharedNode(t)
+	other := filepath.Join(t.TempDir(), "other")
+	must(t, os.WriteFile(other, []byte("of the host"), 0o600))
+	for name, put := range map[string]func(path string) error{
+		"a pipe": func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"a link": func(path string) error { return os.Symlink(other, path) },
+		"a pipe that is read": func(path string) error {
+			if err := unix.Mkfifo(path, 0o644); err != nil {
+				return err
+			}
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err == nil {
+				t.Cleanup(func() { _ = f.Close() })
+			}
+			return err
+		},
+		"a directory": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		p := n.hostPod(t)
+		ctx, cancel := contextWithTimeout(t, patience)
+		defer cancel()
+		c := p.create(criclient.ContainerSpec{Image: n.program(t, "ticker-c"), Args: []string{"5"}})
+		must(t, os.MkdirAll(filepath.Dir(c.logPath()), 0o755))
+		must(t, put(c.logPath()))
+		wantError(t, "start with "+name+" for a log", n.Client.Start(ctx, c.id), c.logPath())
+
+		c = p.run(criclient.ContainerSpec{Name: "rotated", Image: n.program(t, "ticker-c"), Args: []string{"5"}})
+		must(t, os.Rename(c.logPath(), c.logPath()+".1"))
+		must(t, put(c.logPath()))
+		_, err := n.Client.ReopenContainerLog(ctx, &runtime.ReopenContainerLogRequest{ContainerId: c.id})
+		wantError(t, "reopen with "+name+" for a log", err, c.logPath())
+		must(t, n.Client.RemovePod(ctx, p.id))
+	}
+	if data, err := os.ReadFile(other); string(data) != "of the host" {
+		t.Errorf("the file behind the link has %q, %v", data, err)
+	}
 }
 
 func TestContainerWithoutLogPathRuns(t *testing.T) {

@@ -198,16 +198,35 @@ func openTrace(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// openLog opens a container's log for appending, and makes its directory.
+// openLog opens a container's log for appending, and makes its directory. Pods that
+// have /var/log can put something else in its place: a link would lead to any file of
+// the host, and the open of a pipe waits for its reader, for ever.
 func openLog(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o640)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+		return nil, notRegular(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open container log: %w", err)
 	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = notRegular(path)
+	}
+	if err == nil {
+		err = unix.SetNonblock(int(f.Fd()), false)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	return f, nil
+}
+
+func notRegular(path string) error {
+	return fmt.Errorf("container log %s is there and is no regular file: remove it", path)
 }
 
 func (b *builder) cgroups() error {
