@@ -1,13 +1,17 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -263,4 +267,29 @@ func TestProcessHasNoPrivileges(t *testing.T) {
 	p.wantTool("2", func(c containerConfig) {
 		c.Linux.SecurityContext.Seccomp = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_RuntimeDefault}
 	}, "status", "Seccomp")
+}
+
+// What fails because the pod ends meanwhile says so.
+func TestContainersAreMadeWhileTheirPodEnds(t *testing.T) {
+	n := sharedNode(t)
+	image := n.program(t, "exit-c")
+	const containers = 16
+	for round := range 30 {
+		p := n.hostPod(t) // without a network it ends quickly
+		created := make(chan error)
+		for i := range containers {
+			go func() {
+				spec := criclient.ContainerSpec{Name: fmt.Sprint("c", i), Image: image}
+				_, err := n.Client.Create(t.Context(), p.id, p.config, spec.Config())
+				created <- err
+			}()
+		}
+		time.Sleep(time.Duration(round%10) * time.Millisecond) // another moment each time
+		must(t, n.Client.RemovePod(t.Context(), p.id))
+		for range containers {
+			if err := <-created; err != nil && status.Code(err) != codes.FailedPrecondition && status.Code(err) != codes.NotFound {
+				t.Errorf("create in a pod that ends: %v", err)
+			}
+		}
+	}
 }

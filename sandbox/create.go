@@ -63,7 +63,7 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	u.Push(func(context.Context) error { m.unreserve(key); return nil })
 	b := &creation{m: m, c: c, pod: &pod, rec: &c.rec, features: features, undo: &u}
 	if err := b.run(ctx); err != nil {
-		return nil, errors.Join(err, u.Run())
+		return nil, errors.Join(p.explain(err), u.Run())
 	}
 	if err := m.publish(ctx, p, c); err != nil {
 		return nil, errors.Join(err, u.Run())
@@ -71,6 +71,15 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	u.Release()
 	m.Logger.Info("container is created", "container", c.id, "pod", p.id, "name", config.Name, "image", config.UserImage, "program", c.rec.Program)
 	return c, nil
+}
+
+// explain puts before an error that the pod has ended, where it has: what its
+// containers are made of goes with it.
+func (p *Pod) explain(err error) error {
+	if phase := p.phase(); phase != PhaseReady {
+		return fmt.Errorf("%s has become %s: %w: %w", p.name(), phase, ErrPrecondition, err)
+	}
+	return err
 }
 
 // publish makes the container visible unless its pod was stopped meanwhile.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -82,13 +83,17 @@ func (p *process) dup() (int, error) {
 // Root implements sandbox.Process. The process is checked after the open: as
 // long as its pidfd is alive, its pid was its own.
 func (p *process) Root() (*os.File, error) {
+	ended := fmt.Errorf("process %d has ended: %w", p.ref.PID, sandbox.ErrPrecondition)
 	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", p.ref.PID), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil, ended
+	}
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case <-p.done:
-		return nil, errors.Join(fmt.Errorf("process %d has ended: %w", p.ref.PID, sandbox.ErrPrecondition), f.Close())
+		return nil, errors.Join(ended, f.Close())
 	default:
 		return f, nil
 	}
