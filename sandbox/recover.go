@@ -210,11 +210,11 @@ func (m *Manager) removeOrphans(ctx context.Context) error {
 	pods, containers, cgroups := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, p := range m.Pods() {
 		pods[p.id] = true
-		cgroups[p.rec.Cgroup] = true
+		cgroups[p.Status().Cgroup] = true
 	}
 	for _, c := range m.Containers() {
 		containers[c.id] = true
-		cgroups[c.rec.Cgroup] = true
+		cgroups[c.cgroupPath()] = true // under the lock: it may end just now
 	}
 	return errors.Join(
 		m.Cgroups.Orphans(ctx, cgroups),
