@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path"
 	"runtime/debug"
+	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -47,6 +48,8 @@ var kindCodes = []struct {
 	{imgerr.ErrInvalidReference, codes.InvalidArgument},
 	{imgerr.ErrClosed, codes.Unavailable},
 	{imgerr.ErrNotFound, codes.NotFound},
+	{syscall.ENOSPC, codes.ResourceExhausted}, // of pods and containers: a full disk
+	{syscall.EDQUOT, codes.ResourceExhausted},
 }
 
 // statusOf gives an error its gRPC code; its text goes to the client whole.

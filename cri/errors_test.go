@@ -3,7 +3,9 @@ package cri
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -41,6 +43,7 @@ func TestCodesOfErrors(t *testing.T) {
 		{errCheckpoint, codes.Unimplemented},
 		{imgerr.ErrNotFound, codes.NotFound},
 		{status.Error(codes.Aborted, "by another"), codes.Aborted},
+		{&os.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}, codes.ResourceExhausted},
 		{fmt.Errorf("disk on fire"), codes.Internal},
 	} {
 		if got := status.Code(statusOf(fmt.Errorf("wrapped: %w", tt.err))); got != tt.want {

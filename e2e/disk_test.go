@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -56,7 +57,7 @@ func TestFullDisk(t *testing.T) {
 	filler := fill(t, disk)
 
 	_, err := n.Client.Pull(t.Context(), ref)
-	wantError(t, "pull onto a full disk", err, "no space left")
+	wantCode(t, "pull onto a full disk", err, codes.ResourceExhausted, "no space left")
 	if i := n.image(t, ref); i != nil {
 		t.Errorf("the image is there: %v", i)
 	}
@@ -112,14 +113,14 @@ func tryPod(t *testing.T, n *node, image string) {
 	config := n.podConfig(criclient.PodSpec{HostNetwork: true})
 	id, err := n.Client.RunPod(t.Context(), config, "")
 	if err != nil {
-		wantError(t, "run pod", err, "no space left")
+		wantCode(t, "run pod", err, codes.ResourceExhausted, "no space left")
 		return
 	}
 	c, err := n.Client.Create(t.Context(), id, config, criclient.ContainerSpec{Image: image}.Config())
 	if err != nil {
-		wantError(t, "create container", err, "no space left")
+		wantCode(t, "create container", err, codes.ResourceExhausted, "no space left")
 	} else if err := n.Client.Start(t.Context(), c); err != nil {
-		wantError(t, "start container", err, "no space left")
+		wantCode(t, "start container", err, codes.ResourceExhausted, "no space left")
 	}
 	must(t, n.Client.RemovePod(t.Context(), id))
 	list, err := n.Client.ListContainers(t.Context(), &runtime.ListContainersRequest{})
