@@ -9,8 +9,9 @@ import (
 // are empty, and who asks for one is refused. Safe for concurrent use.
 type Labels interface {
 	// Pod gives the label of a pod, whose files no other pod can use. The error
-	// is of kind ErrUnsupported on a node without labels, and of kind
-	// ErrInvalid for one that its policy does not know.
+	// is of kind ErrUnsupported on a node without labels, or with a policy that
+	// lets no process have this one, and of kind ErrInvalid for one that its
+	// policy does not know.
 	Pod(options SELinuxOptions) (Label, error)
 	// Container gives that of a container in a pod; unconfined is one that may
 	// do on the node what this daemon may. Errors as of Pod.
@@ -60,6 +61,10 @@ func (b *creation) relabel(context.Context) error {
 	for i := range b.rec.Config.Mounts {
 		mt := &b.rec.Config.Mounts[i]
 		if !mt.SelinuxRelabel || mt.Image != "" {
+			continue
+		}
+		if b.rec.Label.Mount == "" {
+			b.m.Logger.Debug("selinux_relabel is ignored, as the container has no label", "container", b.rec.ID, "mount", mt.ContainerPath)
 			continue
 		}
 		if err := b.m.Labels.Relabel(mt.HostPath, b.rec.Label.Mount); err != nil {

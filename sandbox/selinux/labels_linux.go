@@ -102,7 +102,7 @@ func (l *Labels) probe() (err error) {
 		return fmt.Errorf("ask the SELinux policy of this node: %w", err)
 	}
 	if !may {
-		return fmt.Errorf("the SELinux policy of this node does not let processes of %s become %s and keep what they have open: %s", l.self, process, remedy)
+		return fmt.Errorf("%w: %s", l.forbidden(process), remedy)
 	}
 	return nil
 }
@@ -162,14 +162,33 @@ func (l *Labels) hold(pod *sandbox.Label, options sandbox.SELinuxOptions, unconf
 		return label, fmt.Errorf("SELinux label %q: %w", options, err)
 	}
 	l.count(label, 1)
-	if !unconfined {
-		return label, nil
+	if unconfined {
+		label.Process, err = l.unconfined(label, options)
+	} else if options != (sandbox.SELinuxOptions{}) { // else it was asked at the start
+		err = l.enterable(label.Process)
 	}
-	if label.Process, err = l.unconfined(label, options); err != nil {
+	if err != nil {
 		l.count(label, -1)
-		return sandbox.Label{}, fmt.Errorf("SELinux label of an unconfined container: %w", err)
+		return sandbox.Label{}, fmt.Errorf("SELinux label %q: %w", options, err)
 	}
 	return label, nil
+}
+
+// enterable refuses a label that processes of this daemon cannot have.
+func (l *Labels) enterable(process string) error {
+	may, err := l.mayHand(process)
+	if err != nil {
+		return fmt.Errorf("ask the SELinux policy of this node: %w", err)
+	}
+	if !may {
+		return fmt.Errorf("%w: name another type in securityContext.seLinuxOptions, or permit it as the module cri-wasmer.cil does for types of containers: %w",
+			l.forbidden(process), sandbox.ErrUnsupported)
+	}
+	return nil
+}
+
+func (l *Labels) forbidden(process string) error {
+	return fmt.Errorf("the SELinux policy of this node does not let processes of %s become %s and keep what they have open", l.self, process)
 }
 
 // make gives a label whose level is reserved. The caller holds mu.
@@ -210,7 +229,8 @@ const superPrivileged = "spc_t"
 // unconfined is what the policy makes of a program with the label of the
 // container's files when this daemon executes it. Where that stays as the daemon,
 // which runs unconfined then, it is the type for such containers, if there is one;
-// empty: none, and the process stays as the daemon.
+// empty: none, and the process stays as the daemon. What options name must be
+// possible.
 func (l *Labels) unconfined(label sandbox.Label, options sandbox.SELinuxOptions) (string, error) {
 	text, err := l.host.transition(l.self, label.Mount)
 	if err != nil {
@@ -232,14 +252,19 @@ func (l *Labels) unconfined(label sandbox.Label, options sandbox.SELinuxOptions)
 			c[key] = value
 		}
 	}
-	if err := l.host.check(c.Get()); err != nil {
+	text = c.Get()
+	if err = l.host.check(text); err != nil {
+		err = fmt.Errorf("the SELinux policy of this node does not know %s: %w: %w", text, err, sandbox.ErrInvalid)
+	} else {
+		err = l.enterable(text)
+	}
+	switch {
+	case err == nil:
+		return text, nil
+	case options == (sandbox.SELinuxOptions{}) && (errors.Is(err, sandbox.ErrInvalid) || errors.Is(err, sandbox.ErrUnsupported)):
 		return "", nil
 	}
-	may, err := l.mayHand(c.Get())
-	if err != nil || !may {
-		return "", err
-	}
-	return c.Get(), nil
+	return "", err
 }
 
 // Keep counts a label that an earlier daemon gave.

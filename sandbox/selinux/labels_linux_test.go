@@ -258,6 +258,27 @@ func TestUnknownLabelsAreRefused(t *testing.T) {
 	}
 }
 
+// The policy may know a label and have no way to it.
+func TestLabelsThatCannotBeEnteredAreRefused(t *testing.T) {
+	f := newFake()
+	l := opened(t, f)
+	pod := must[sandbox.Label](t)(l.Pod(sandbox.SELinuxOptions{Level: "s0:c1"}))
+	f.denied["process dyntransition"] = true
+	for name, give := range map[string]func() (sandbox.Label, error){
+		"pod":                   func() (sandbox.Label, error) { return l.Pod(sandbox.SELinuxOptions{Type: "spc_t"}) },
+		"container":             func() (sandbox.Label, error) { return l.Container(pod, sandbox.SELinuxOptions{Type: "spc_t"}, false) },
+		"unconfined with level": func() (sandbox.Label, error) { return l.Container(pod, sandbox.SELinuxOptions{Level: "s0:c7"}, true) },
+	} {
+		label, err := give()
+		if !errors.Is(err, sandbox.ErrUnsupported) || !strings.Contains(err.Error(), ":spc_t:") || !strings.Contains(err.Error(), "cri-wasmer.cil") {
+			t.Errorf("%s: got %v, %v", name, label, err)
+		}
+	}
+	if len(f.levels) != 1 || !f.levels["s0:c1"] {
+		t.Errorf("levels that are reserved: %v, want that of the pod", f.levels)
+	}
+}
+
 func TestLevelsOfAnEarlierDaemonAreNotGivenAgain(t *testing.T) {
 	f := newFake()
 	l := opened(t, f)
