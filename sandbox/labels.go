@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Labels gives pods and containers SELinux labels. Where the node has none, they
@@ -40,6 +41,15 @@ func (o SELinuxOptions) String() string {
 type Label struct {
 	Process string `json:"process,omitempty"` // of its processes; empty: as the daemon's
 	Mount   string `json:"mount,omitempty"`   // of its files; empty: as they are
+}
+
+// LabelledMount adds the label of all files of a filesystem to the options with
+// which mount(2) makes it. It is quoted, since there are commas in it.
+func LabelledMount(options, label string) string {
+	if label == "" {
+		return options
+	}
+	return fmt.Sprintf("%s,context=%q", options, label)
 }
 
 // label gives the container its label. Whoever sees the processes of the host, or

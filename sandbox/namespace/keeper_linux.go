@@ -179,10 +179,7 @@ func mountShm(path string, spec *sandbox.NamespaceSpec) error {
 		size = defaultShmSize
 	}
 	uid, gid := spec.User.HostRoot()
-	options := fmt.Sprintf("mode=1777,size=%d,uid=%d,gid=%d", size, uid, gid)
-	if spec.Label != "" { // quoted, since there are commas in it
-		options += fmt.Sprintf(",context=%q", spec.Label)
-	}
+	options := sandbox.LabelledMount(fmt.Sprintf("mode=1777,size=%d,uid=%d,gid=%d", size, uid, gid), spec.Label)
 	if err := unix.Mount("shm", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
 		return fmt.Errorf("mount tmpfs for /dev/shm: %w", err)
 	}

@@ -306,10 +306,7 @@ func (b *builder) proc() error {
 	for _, p := range b.spec.ReadonlyPaths {
 		b.plan.Add(workerv1.StepReadonly, []byte(p))
 	}
-	options := "size=0"
-	if label := b.spec.Label.Mount; label != "" { // quoted, since there are commas in it
-		options += fmt.Sprintf(",context=%q", label)
-	}
+	options := sandbox.LabelledMount("size=0", b.spec.Label.Mount)
 	for _, p := range b.spec.MaskedPaths {
 		b.plan.Add(workerv1.StepMask, []byte(p+"\x00"+options))
 	}
