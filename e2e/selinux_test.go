@@ -71,12 +71,16 @@ func TestSELinuxLabels(t *testing.T) {
 		wantCode(t, name+" of a pod", err, code, parts...)
 	}
 	refused("a name with a colon", &runtime.SELinuxOption{Type: "container_t:s0"}, codes.InvalidArgument, "container_t:s0")
-	if on, _ := seLinux(t); !on {
+	on, enforcing := seLinux(t)
+	if !on {
 		refused("without SELinux", &runtime.SELinuxOption{Type: "spc_t"}, codes.Unimplemented, "this node has no SELinux", "remove securityContext.seLinuxOptions")
 		return
 	}
 	refused("an unknown type", &runtime.SELinuxOption{Type: "no_such_t"}, codes.InvalidArgument, "no_such_t", "policy of this node")
 	refused("a malformed level", &runtime.SELinuxOption{Level: "s0,c4,c5"}, codes.InvalidArgument, "s0,c4,c5")
+	if enforcing {
+		refused("a type of no container", &runtime.SELinuxOption{Type: "sshd_t"}, codes.Unimplemented, ":sshd_t:", "cri-wasmer.cil")
+	}
 
 	first, second, other := p.ownLabel(nil), p.ownLabel(nil), n.hostPod(t).ownLabel(nil)
 	if !regexp.MustCompile(`^system_u:system_r:container_t:s0:c\d+,c\d+$`).MatchString(first) {
