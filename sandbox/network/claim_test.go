@@ -97,6 +97,7 @@ func TestSubnetsAreFreeWhenTheirDaemonHasGone(t *testing.T) {
 	if err := first.claim.file.Close(); err != nil {
 		t.Fatal(err)
 	}
+	first.claim.file = nil
 	wantReady(t, second, "after the first was killed")
 	if files, err := filepath.Glob(conf.LocksDir + "/*"); err != nil || len(files) != 1 {
 		t.Errorf("files of daemons = %q, %v, want that of the one that lives", files, err)

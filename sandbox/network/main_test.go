@@ -48,8 +48,23 @@ func runPrivate(m *testing.M) int {
 
 var pluginDir string
 
-// buildPlugins builds the real plugins from the module in go.mod, once.
+// buildPlugins builds the real plugins from the module in go.mod, once, in the
+// network of the machine: the module may not be downloaded yet.
 var buildPlugins = sync.OnceValue(func() error {
+	return namespace.OnThread(func() error {
+		host, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", os.Getppid()))
+		if err != nil {
+			return err
+		}
+		defer host.Close()
+		if err := unix.Setns(int(host.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return goBuildPlugins()
+	})
+})
+
+func goBuildPlugins() error {
 	const base = "github.com/containernetworking/plugins/plugins/"
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", pluginDir+"/",
 		base+"main/bridge", base+"ipam/host-local", base+"meta/bandwidth")
@@ -58,7 +73,7 @@ var buildPlugins = sync.OnceValue(func() error {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	return nil
-})
+}
 
 // needRoot skips tests that make namespaces.
 func needRoot(t *testing.T) {
@@ -101,6 +116,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// newCNI is the network of a daemon that lives until the test ends. Without the
+// cleanup a collected one would give its claim up before.
 func newCNI(t *testing.T, conf Config) *CNI {
 	t.Helper()
 	needRoot(t)
@@ -108,6 +125,11 @@ func newCNI(t *testing.T, conf Config) *CNI {
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 	return c
 }
 
