@@ -106,6 +106,28 @@ func TestPodsEndOnAFullDisk(t *testing.T) {
 	must(t, os.Remove(filler))
 }
 
+// How containers ended is known even where the server's state directory has become
+// full while they ran.
+func TestExitsWithAFullStateDirectory(t *testing.T) {
+	n := ownNode(t, nodeOptions{})
+	p := n.hostPod(t)
+	heeding := p.run(criclient.ContainerSpec{Name: "heeding", Image: n.program(t, "top-c")})
+	ticking := p.run(criclient.ContainerSpec{Name: "ticking", Image: n.program(t, "ticker-c"), Args: []string{"20", "100", "7"}})
+	must(t, unix.Mount("", n.State(), "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, "size=8m"))
+	filler := fill(t, n.State())
+
+	heeding.stop(10)
+	ticking.wait()
+	for range 2 {
+		heeding.wantExit(heeding.status(), 143, "Error")
+		ticking.wantExit(ticking.status(), 7, "Error")
+		must(t, n.Kill())
+		must(t, n.Start(t.Context()))
+	}
+	must(t, n.Client.RemovePod(t.Context(), p.id))
+	must(t, os.Remove(filler))
+}
+
 // tryPod runs a pod where that may fail, but then with a reason and without a
 // trace.
 func tryPod(t *testing.T, n *node, image string) {

@@ -63,10 +63,11 @@ func newBundled(conf Config) (*bundled, error) {
 	if err != nil {
 		conf.Logger.Warn("subnets of the bundled network forgotten: pods of before may lose their way out", "err", err)
 	}
-	if !slices.Equal(b.sub.Default, subs) { // new, or configured anew
-		b.sub.Default = subs
-		b.use(subs)
+	if slices.Equal(b.sub.Default, subs) {
+		return b, nil // nothing to write: the disk may be full
 	}
+	b.sub.Default = subs // new, or configured anew
+	b.use(subs)
 	return b, b.writeFile()
 }
 
@@ -126,8 +127,13 @@ func (b *bundled) update(subs []netip.Prefix) (changed bool, err error) {
 	if slices.Equal(b.sub.Current, subs) {
 		return false, nil
 	}
+	before := b.sub
 	b.use(subs)
-	return true, b.writeFile()
+	if err := b.writeFile(); err != nil {
+		b.sub = before
+		return false, err
+	}
+	return true, nil
 }
 
 // use makes subs the current ones. The caller holds mu.
@@ -165,10 +171,15 @@ func (b *bundled) writeFile() error {
 		return err
 	}
 	tmp := b.file() + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	err = os.WriteFile(tmp, data, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, b.file())
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
 		return fmt.Errorf("keep subnets: %w", err)
 	}
-	return os.Rename(tmp, b.file())
+	return nil
 }
 
 // allSubnets lists every subnet in which a pod may have an address.

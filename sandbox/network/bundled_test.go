@@ -602,3 +602,25 @@ func TestSubnetsOfTheBundledNetwork(t *testing.T) {
 		})
 	}
 }
+
+func TestAPodCIDRThatCannotBeKeptIsNotUsed(t *testing.T) {
+	c := newCNI(t, testConfig(t))
+	inTheWay := c.bundled.file() + ".tmp/x"
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // as often as the kubelet says it
+		if err := c.UpdatePodCIDR("10.93.0.0/24"); err == nil || !strings.Contains(err.Error(), c.bundled.file()) {
+			t.Errorf("UpdatePodCIDR = %v, want an error with the file", err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.UpdatePodCIDR("10.93.0.0/24"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.bundled.readFile(); err != nil || fmt.Sprint(s.Current) != "[10.93.0.0/24]" {
+		t.Errorf("kept are %+v, %v", s, err)
+	}
+}

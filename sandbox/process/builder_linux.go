@@ -116,9 +116,9 @@ func (b *builder) records() error {
 	if b.isCommand() {
 		return b.traces()
 	}
-	exit, err := openIn(b.spec.Dir, fileExit, os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
+	exit, err := openExitRecord(b.spec.Dir)
 	if err != nil {
-		return fmt.Errorf("open exit record: %w", err)
+		return err
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(exit), workerv1.FDExitRecord)
 	if err := b.labels.Own(exit, b.spec.Label); err != nil {
@@ -147,6 +147,20 @@ func (b *builder) records() error {
 	}
 	b.plan.AddFDU32(workerv1.StepFD, b.keep(log), workerv1.FDLog)
 	return b.labels.OwnLog(log, b.spec.Label)
+}
+
+// openExitRecord makes the file with room for the record, so that it can be written
+// when the disk has become full. Filesystems that reserve no room are taken as well.
+func openExitRecord(dir string) (*os.File, error) {
+	f, err := openIn(dir, fileExit, os.O_CREATE|os.O_WRONLY|os.O_TRUNC)
+	if err != nil {
+		return nil, fmt.Errorf("open exit record: %w", err)
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, workerv1.MaxExitRecord)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, errors.Join(fmt.Errorf("reserve room for the exit record %s: %w", f.Name(), err), f.Close())
+	}
+	return f, nil
 }
 
 // directories opens each anew: a descriptor of the spec may not be made for

@@ -28,10 +28,10 @@ type ExitRecord struct {
 
 const (
 	exitMagic = 0x31455743 // "CWE1"
+	// MaxExitRecord bounds an encoded ExitRecord in bytes: a page of a tmpfs.
+	MaxExitRecord = 4096
 	// MaxExitMessage bounds the message of an ExitRecord in bytes.
-	MaxExitMessage = 4096
-	// MaxExitRecord bounds an encoded ExitRecord in bytes.
-	MaxExitRecord = MaxExitMessage + 64
+	MaxExitMessage = MaxExitRecord - 64
 )
 
 // crc32c is the checksum of a record, bit by bit: the tables of package crc32
