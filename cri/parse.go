@@ -2,6 +2,7 @@ package cri
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -31,10 +32,10 @@ func parsePod(c *runtimev1.PodSandboxConfig, handler string) (sandbox.PodConfig,
 		p.DNS = &sandbox.DNS{Servers: d.Servers, Searches: d.Searches, Options: d.Options}
 	}
 	for _, m := range c.PortMappings {
-		if _, ok := runtimev1.Protocol_name[int32(m.Protocol)]; !ok {
-			return p, invalid("port mapping %d: protocol %s is not known", m.ContainerPort, m.Protocol)
+		port, err := parsePort(m)
+		if err != nil {
+			return p, err
 		}
-		port := sandbox.PortMapping{Protocol: strings.ToLower(m.Protocol.String()), HostIP: m.HostIp, HostPort: m.HostPort, ContainerPort: m.ContainerPort}
 		p.AskedPorts = append(p.AskedPorts, port)
 		if m.HostPort > 0 {
 			p.Ports = append(p.Ports, port)
@@ -42,6 +43,26 @@ func parsePod(c *runtimev1.PodSandboxConfig, handler string) (sandbox.PodConfig,
 	}
 	p.Resources, p.Overhead = parseResources(linux.GetResources()), parseResources(linux.GetOverhead())
 	return p, parseSandboxSecurity(sec, &p)
+}
+
+func parsePort(m *runtimev1.PortMapping) (sandbox.PortMapping, error) {
+	port := sandbox.PortMapping{Protocol: strings.ToLower(m.Protocol.String()), HostIP: m.HostIp, HostPort: m.HostPort, ContainerPort: m.ContainerPort}
+	if _, ok := runtimev1.Protocol_name[int32(m.Protocol)]; !ok {
+		return port, invalid("port mapping %d: protocol %s is not known", m.ContainerPort, m.Protocol)
+	}
+	const maxPort = 65535
+	switch {
+	case m.HostPort < 0 || m.HostPort > maxPort:
+		return port, invalid("port mapping: host port %d is not between 1 and %d", m.HostPort, maxPort)
+	case m.ContainerPort < 0 || m.ContainerPort > maxPort || m.ContainerPort == 0 && m.HostPort > 0:
+		return port, invalid("port mapping: container port %d is not between 1 and %d", m.ContainerPort, maxPort)
+	case m.HostIp == "":
+		return port, nil
+	}
+	if ip, err := netip.ParseAddr(m.HostIp); err != nil || ip.Zone() != "" {
+		return port, invalid("port mapping %d: host IP %q is no address", m.ContainerPort, m.HostIp)
+	}
+	return port, nil
 }
 
 var modes = map[runtimev1.NamespaceMode]sandbox.NamespaceMode{

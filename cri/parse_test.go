@@ -45,12 +45,22 @@ func profile(kind runtimev1.SecurityProfile_ProfileType, ref string) *runtimev1.
 }
 
 func TestPodsThatCannotBeAsAskedAreRefused(t *testing.T) {
+	port := func(m *runtimev1.PortMapping) func(*podConfig, *podSecurity) {
+		return func(c *podConfig, _ *podSecurity) { c.PortMappings = []*runtimev1.PortMapping{m} }
+	}
 	for name, tc := range map[string]struct {
 		change func(*podConfig, *podSecurity)
 		kind   error
 	}{
 		"no metadata":      {func(c *podConfig, _ *podSecurity) { c.Metadata = nil }, sandbox.ErrInvalid},
 		"unknown protocol": {func(c *podConfig, _ *podSecurity) { c.PortMappings = []*runtimev1.PortMapping{{Protocol: unknown}} }, sandbox.ErrInvalid},
+		"high host port":   {port(&runtimev1.PortMapping{HostPort: 65536, ContainerPort: 80}), sandbox.ErrInvalid},
+		"low host port":    {port(&runtimev1.PortMapping{HostPort: -1, ContainerPort: 80}), sandbox.ErrInvalid},
+		"high port":        {port(&runtimev1.PortMapping{HostPort: 80, ContainerPort: 65536}), sandbox.ErrInvalid},
+		"low port":         {port(&runtimev1.PortMapping{ContainerPort: -1}), sandbox.ErrInvalid},
+		"no port":          {port(&runtimev1.PortMapping{HostPort: 80}), sandbox.ErrInvalid},
+		"name for host IP": {port(&runtimev1.PortMapping{HostPort: 80, ContainerPort: 80, HostIp: "localhost"}), sandbox.ErrInvalid},
+		"zone of host IP":  {port(&runtimev1.PortMapping{HostPort: 80, ContainerPort: 80, HostIp: "fe80::1%eth0"}), sandbox.ErrInvalid},
 		"unknown network":  {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Network = unknown }, sandbox.ErrInvalid},
 		"unknown pid":      {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Pid = unknown }, sandbox.ErrInvalid},
 		"unknown ipc":      {func(_ *podConfig, s *podSecurity) { s.NamespaceOptions.Ipc = unknown }, sandbox.ErrInvalid},

@@ -232,6 +232,37 @@ func TestHostnameAndNameServers(t *testing.T) {
 			t.Errorf("resolv.conf %q lacks %q", out, line)
 		}
 	}
+
+	host, err := os.ReadFile("/etc/resolv.conf")
+	must(t, err)
+	for text, dns := range map[string]*runtime.DNSConfig{string(host): nil, "": {}} {
+		config := n.podConfig(criclient.PodSpec{})
+		config.DnsConfig = dns
+		if _, out, _ := n.podFrom(t, config, "").tool(nil, "cat", "/etc/resolv.conf"); strings.TrimSpace(out) != strings.TrimSpace(text) {
+			t.Errorf("with the DNS configuration %v resolv.conf is %q, want %q", dns, out, text)
+		}
+	}
+	own, err := os.Hostname()
+	must(t, err)
+	config = n.podConfig(criclient.PodSpec{HostNetwork: true})
+	config.Hostname = "bakery"
+	p = n.podFrom(t, config, "")
+	p.wantTool(own, nil, "hostname")
+	p.wantTool(own, nil, "cat", "/etc/hostname")
+
+	for name, change := range map[string]func(){
+		"long hostname":        func() { config.Hostname = strings.Repeat("x", 65) },
+		"hostname of two":      func() { config.Hostname = "bakery mill" },
+		"name server of lines": func() { config.DnsConfig = &runtime.DNSConfig{Servers: []string{"192.0.2.1\noptions debug"}} },
+		"no search domain":     func() { config.DnsConfig = &runtime.DNSConfig{Searches: []string{""}} },
+	} {
+		config = n.podConfig(criclient.PodSpec{})
+		change()
+		_, err := n.Client.RunPod(t.Context(), config, "")
+		if status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v, want InvalidArgument", name, err)
+		}
+	}
 }
 
 func TestWorkingDirectory(t *testing.T) {

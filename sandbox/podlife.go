@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cri-wasmer/cri-wasmer/internal/undo"
 )
@@ -66,6 +68,9 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if c.Name == "" || c.UID == "" || c.Namespace == "" {
 		return fmt.Errorf("pod sandbox metadata needs name, namespace and uid: %w", ErrInvalid)
 	}
+	if err := errors.Join(checkHostname(c.Hostname), checkDNS(c.DNS)); err != nil {
+		return err
+	}
 	if !m.handlerServed(c.Handler) {
 		return fmt.Errorf("runtime handler %q is not served, only %q and the default: correct the handler of the RuntimeClass: %w", c.Handler, strings.Join(m.Handlers, ", "), ErrInvalid)
 	}
@@ -88,6 +93,36 @@ func (m *Manager) checkPod(c *PodConfig) error {
 		return err
 	}
 	return checkSysctls(c)
+}
+
+// checkHostname refuses what the kernel does not take, and what would be several
+// words or lines in the pod's files.
+func checkHostname(name string) error {
+	const longest = 64
+	if len(name) > longest {
+		return fmt.Errorf("hostname %q of the pod is longer than %d bytes: %w", name, longest, ErrInvalid)
+	}
+	if name != "" && !isWord(name) {
+		return fmt.Errorf("hostname %q of the pod has spaces or control characters: %w", name, ErrInvalid)
+	}
+	return nil
+}
+
+// checkDNS refuses what would be another line of resolv.conf, or none.
+func checkDNS(d *DNS) error {
+	if d == nil {
+		return nil
+	}
+	for _, word := range slices.Concat(d.Servers, d.Searches, d.Options) {
+		if !isWord(word) {
+			return fmt.Errorf("DNS configuration of the pod: %q is not one word: %w", word, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func isWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
 // checkSysctls refuses what would change the node rather than the pod.

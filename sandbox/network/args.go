@@ -102,13 +102,13 @@ func podBandwidth(annotations map[string]string) (bandwidth, error) {
 	var err error
 	if s, ok := annotations[ingressAnnotation]; ok {
 		if bw.IngressRate, err = parseBitRate(s); err != nil {
-			return bw, fmt.Errorf("annotation %s: %w", ingressAnnotation, err)
+			return bw, fmt.Errorf("annotation %s: %w: %w", ingressAnnotation, err, sandbox.ErrInvalid)
 		}
 		bw.IngressBurst = noBurst
 	}
 	if s, ok := annotations[egressAnnotation]; ok {
 		if bw.EgressRate, err = parseBitRate(s); err != nil {
-			return bw, fmt.Errorf("annotation %s: %w", egressAnnotation, err)
+			return bw, fmt.Errorf("annotation %s: %w: %w", egressAnnotation, err, sandbox.ErrInvalid)
 		}
 		bw.EgressBurst = noBurst
 	}

@@ -198,6 +198,16 @@ func TestHostPorts(t *testing.T) {
 	}
 }
 
+func TestHostPortsOfAFamilyThatThePodLacksAreRefused(t *testing.T) {
+	c := newCNI(t, testConfig(t, realPlugins(t)))
+	p := pod(c, "no-ipv6")
+	p.Ports = []sandbox.PortMapping{{Protocol: "tcp", HostPort: 12000, ContainerPort: 80, HostIP: "fd00:87::1"}}
+	if _, err := c.Setup(t.Context(), p); !errors.Is(err, sandbox.ErrInvalid) || !strings.Contains(err.Error(), "different IP families") {
+		t.Errorf("Setup = %v, want of kind ErrInvalid, with the reason", err)
+	}
+	wantNoTraces(t, c)
+}
+
 // TestHostPortRules reads the rules as the kernel has them: it need not have
 // every protocol to have rules for it.
 func TestHostPortRules(t *testing.T) {
@@ -209,6 +219,7 @@ func TestHostPortRules(t *testing.T) {
 		{Protocol: "tcp", HostPort: 12020, ContainerPort: 80},
 		{Protocol: "udp", HostPort: 12021, ContainerPort: 81, HostIP: "fd00:87::1"},
 		{Protocol: "sctp", HostPort: 12022, ContainerPort: 82, HostIP: "10.87.0.1"},
+		{Protocol: "tcp", HostPort: 12023, ContainerPort: 83, HostIP: "::ffff:10.87.0.1"},
 	}
 	ips := setup(t, c, p).IPs
 	want := []string{
@@ -216,6 +227,7 @@ func TestHostPortRules(t *testing.T) {
 		fmt.Sprintf("protocol 6 port 12020 to %v port 80", ips[1]),
 		fmt.Sprintf("at fd00:87::1 protocol 17 port 12021 to %v port 81", ips[1]),
 		fmt.Sprintf("at 10.87.0.1 protocol 132 port 12022 to %v port 82", ips[0]),
+		fmt.Sprintf("at 10.87.0.1 protocol 6 port 12023 to %v port 83", ips[0]),
 	}
 	if got := hostPortRules(t); !slices.Equal(got, want) {
 		t.Errorf("rules:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -217,6 +217,7 @@ func (n *nat) addHostPort(conn *nftables.Conn, podID string, p portMapping, ips 
 		if host, err = netip.ParseAddr(p.HostIP); err != nil {
 			return fmt.Errorf("host IP of port %d: %w", p.HostPort, err)
 		}
+		host = host.Unmap()
 	}
 	proto, err := protocol(p.Protocol)
 	if err != nil {
@@ -237,7 +238,7 @@ func (n *nat) addHostPort(conn *nftables.Conn, podID string, p portMapping, ips 
 		conn.AddRule(r)
 	}
 	if len(used) == 0 {
-		return fmt.Errorf("host port %d: host IP %s and the pod's addresses %v are of different IP families", p.HostPort, p.HostIP, ips)
+		return fmt.Errorf("host port %d: host IP %s and the pod's addresses %v are of different IP families: %w", p.HostPort, p.HostIP, ips, sandbox.ErrInvalid)
 	}
 	return nil
 }
