@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -298,6 +299,48 @@ func TestAFailedPodStaysUntilItsNetworkIsUndone(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
 	n.podFrom(t, config, "") // the name is free
+}
+
+// TestAPodLeavesItsNetworkOnce: DEL is not called again for a pod that has left its
+// network. The node may have another one by then, which never knew the pod.
+func TestAPodLeavesItsNetworkOnce(t *testing.T) {
+	conf, bin := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(okNetwork), 0o644))
+	must(t, os.WriteFile(filepath.Join(bin, "works"), []byte(worksPlugin), 0o755))
+	n := ownNode(t, nodeOptions{flags: map[string]string{"cni-conf-dir": conf, "cni-bin-dirs": bin, "cni-bundled": "false"}})
+	stopped := n.podFrom(t, n.podConfig(criclient.PodSpec{}), "")
+	runs := n.podFrom(t, n.podConfig(criclient.PodSpec{}), "")
+	must(t, n.stopPod(t, stopped.id))
+	if left := files(t, bin); len(left) != 3 { // the directory, the plugin, and the pod that runs
+		t.Errorf("with one pod stopped and one running the plugin keeps %v", left)
+	}
+	must(t, os.WriteFile(filepath.Join(bin, "another"), []byte(strings.Replace(stubbornPlugin, "DEL)", `DEL) touch "$dir/down";`, 1)), 0o755))
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(strings.ReplaceAll(okNetwork, "works", "another")), 0o644))
+	must(t, n.stopPod(t, stopped.id))
+	must(t, n.Kill())
+	must(t, n.Start(t.Context()))
+	must(t, n.stopPod(t, stopped.id))
+	for _, p := range []*pod{stopped, runs} {
+		must(t, n.Client.RemovePod(t.Context(), p.id))
+	}
+	if left := files(t, bin); len(left) != 3 { // the directory and both plugins
+		t.Errorf("DEL of the other network was called, or not that of the pods: the plugins keep %v", left)
+	}
+	must(t, os.Remove(filepath.Join(bin, "another")))
+	_, err := n.Client.RunPod(t.Context(), n.podConfig(criclient.PodSpec{}), "")
+	wantCode(t, "run pod without the plugin", err, codes.Unavailable, "another", "cni.bin_dirs")
+	if c := networkReady(t, n); c.Status || c.Reason != "NetworkPluginMissing" {
+		t.Errorf("without its plugin the network is %v", c)
+	}
+	if ids := podIDs(t, n, nil); len(ids) != 0 {
+		t.Errorf("of the failed attempt remains %q", ids)
+	}
+}
+
+func (n *node) stopPod(t *testing.T, id string) error {
+	t.Helper()
+	_, err := n.Client.StopPodSandbox(t.Context(), &runtime.StopPodSandboxRequest{PodSandboxId: id})
+	return err
 }
 
 // networkReady is the server's own word on its network.

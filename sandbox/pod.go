@@ -31,11 +31,14 @@ type podRecord struct {
 	CreatedAt time.Time   `json:"createdAt"`
 	Network   *PodNetwork `json:"network,omitempty"` // nil: the host's
 	Result    *NetworkResult
-	Hostname  string        `json:"hostname"`
-	Init      *ProcessRef   `json:"init,omitempty"`
-	Kept      PodNamespaces `json:"kept,omitzero"`
-	Cgroup    string        `json:"cgroup,omitempty"` // of the init process
-	Label     Label         `json:"label,omitzero"`
+	// Disconnected says that the pod was taken from its network, to which nothing
+	// more is to be said of it: the node may have another one by now.
+	Disconnected bool          `json:"disconnected,omitempty"`
+	Hostname     string        `json:"hostname"`
+	Init         *ProcessRef   `json:"init,omitempty"`
+	Kept         PodNamespaces `json:"kept,omitzero"`
+	Cgroup       string        `json:"cgroup,omitempty"` // of the init process
+	Label        Label         `json:"label,omitzero"`
 }
 
 // PodStatus is a snapshot of a pod.

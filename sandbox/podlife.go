@@ -245,7 +245,11 @@ func (m *Manager) connect(ctx context.Context, rec *podRecord, u *undo.Stack) er
 	network := *rec.Network
 	result, err := m.Network.Setup(ctx, network)
 	if err == nil || errors.Is(err, ErrLeftBehind) {
-		u.Push(func(ctx context.Context) error { return m.Network.Teardown(ctx, network) })
+		u.Push(func(ctx context.Context) error {
+			err := m.Network.Teardown(ctx, network)
+			rec.Disconnected = err == nil
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("set up pod network: %w", err)
@@ -433,15 +437,18 @@ func (m *Manager) endInit(ctx context.Context, p *Pod) error {
 
 func (m *Manager) disconnect(ctx context.Context, p *Pod) error {
 	p.mu.Lock()
-	network, removed := p.rec.Network, p.rec.Phase == PhaseRemoved
+	network, done := p.rec.Network, p.rec.Disconnected || p.rec.Phase == PhaseRemoved
 	p.mu.Unlock()
-	if network == nil || removed {
+	if network == nil || done {
 		return nil
 	}
 	if err := m.Network.Teardown(ctx, *network); err != nil {
 		return fmt.Errorf("tear down pod network: %w", err)
 	}
-	m.recordEnding(p, func(rec *podRecord) { rec.Result = nil }) // its addresses are free for others
+	m.recordEnding(p, func(rec *podRecord) {
+		rec.Result = nil // its addresses are free for others
+		rec.Disconnected = true
+	})
 	return nil
 }
 
