@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,11 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/utils"
+	"github.com/containernetworking/cni/pkg/version"
 )
 
 // network is one parsed configuration.
@@ -46,7 +50,7 @@ func (c *CNI) network() (*network, error) {
 	if c.conf.NoBundled {
 		return nil, &NotReadyError{
 			Reason: ReasonNoConfig,
-			Detail: fmt.Sprintf("no CNI configuration in %s: install a CNI plugin, or allow the bundled network (option cni-bundled)", c.conf.ConfDir),
+			Detail: fmt.Sprintf("no CNI configuration in %s: install a CNI plugin, or allow the bundled network (option cni.bundled)", c.conf.ConfDir),
 		}
 	}
 	return c.bundled.network()
@@ -132,13 +136,35 @@ func readConf(file string) (*libcni.NetworkConfigList, error) {
 		if err != nil {
 			return nil, err
 		}
-		return list, check(list)
+		return inline(list)
 	}
 	data, err = json.Marshal(map[string]any{
 		"name":       keys.Name,
 		"cniVersion": keys.CNIVersion,
 		"plugins":    []json.RawMessage{data},
 	})
+	if err != nil {
+		return nil, err
+	}
+	return parseList(data)
+}
+
+// inline puts plugins that have files of their own into the list: it is kept for
+// DEL, when those files may say something else.
+func inline(list *libcni.NetworkConfigList) (*libcni.NetworkConfigList, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(list.Bytes, &keys); err != nil {
+		return nil, err
+	}
+	var plugins []json.RawMessage
+	for _, p := range list.Plugins {
+		plugins = append(plugins, p.Bytes)
+	}
+	var err error
+	if keys["plugins"], err = json.Marshal(plugins); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(keys)
 	if err != nil {
 		return nil, err
 	}
@@ -162,31 +188,58 @@ func check(list *libcni.NetworkConfigList) error {
 	if len(list.Plugins) == 0 {
 		return errors.New("it lists no plugins")
 	}
+	if known := version.All.SupportedVersions(); !slices.Contains(known, versionOf(list)) {
+		return fmt.Errorf("cniVersion %q is not known, only %s", list.CNIVersion, strings.Join(known, ", "))
+	}
 	return nil
 }
 
+// versionOf is that of CNI in which plugins are spoken to.
+func versionOf(list *libcni.NetworkConfigList) string { return cmp.Or(list.CNIVersion, "0.1.0") }
+
 // dirState changes when a configuration file, or a file of plugins that one
-// refers to, appears, changes or goes. A directory that does not exist has a
-// state, too.
+// refers to, appears, changes or goes; links are followed. A directory that does
+// not exist has a state, too.
 func dirState(dir string) (string, error) {
 	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	b.WriteString("read\n")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		info, err := os.Stat(path)
+		switch {
+		case err != nil: // went just now, or a link that leads nowhere
+			fmt.Fprintf(&b, "%s\n", path)
+		case info.IsDir():
+			addState(&b, path)
+		default:
+			fmt.Fprintln(&b, path, fileState(info))
 		}
-		if err != nil {
-			return err
+	}
+	return b.String(), nil
+}
+
+// addState adds the files of plugins of one network. What cannot be read there
+// matters only to a configuration that refers to it, and is said then.
+func addState(b *strings.Builder, dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			fmt.Fprintln(b, path, fileState(info))
 		}
-		if e.IsDir() {
-			if strings.Count(strings.TrimPrefix(path, dir), "/") > 1 {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if info, err := os.Stat(path); err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		}
-		return nil
-	})
-	return "read\n" + b.String(), err
+	}
+}
+
+// fileState tells a file from one that took its place, with the same size and time
+// even, as copies that keep times have them.
+func fileState(info fs.FileInfo) string {
+	s := fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s += fmt.Sprint(" ", sys.Dev, sys.Ino, sys.Ctim.Nano())
+	}
+	return s
 }

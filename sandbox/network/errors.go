@@ -3,6 +3,8 @@ package network
 import (
 	"fmt"
 	"strings"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 // Reasons why the network is not ready. They are CamelCase because they become
@@ -11,12 +13,14 @@ const (
 	ReasonNoConfig       = "NetworkConfigMissing"
 	ReasonInvalidConfig  = "NetworkConfigInvalid"
 	ReasonPluginMissing  = "NetworkPluginMissing"
+	ReasonPluginVersion  = "NetworkPluginVersion"
 	ReasonPluginStatus   = "NetworkPluginNotReady"
 	ReasonSubnetTaken    = "NetworkSubnetTaken"
 	ReasonSubnetsUnknown = "NetworkSubnetsUnknown"
 )
 
-// NotReadyError says why no pod can be connected now, and what to do.
+// NotReadyError says why no pod can be connected now, and what to do. It is of
+// kind sandbox.ErrUnavailable.
 type NotReadyError struct {
 	Reason string
 	Detail string
@@ -24,7 +28,9 @@ type NotReadyError struct {
 }
 
 func (e *NotReadyError) Error() string { return "network is not ready: " + e.Detail }
-func (e *NotReadyError) Unwrap() error { return e.Err }
+func (e *NotReadyError) Unwrap() []error {
+	return []error{sandbox.ErrUnavailable, e.Err}
+}
 
 // MissingPluginError names a plugin that a configuration wants and the node
 // lacks.
@@ -38,6 +44,6 @@ func (e *MissingPluginError) Error() string {
 	if e.NotExecutable != "" {
 		return fmt.Sprintf("CNI plugin %s is not executable: chmod +x %s", e.Plugin, e.NotExecutable)
 	}
-	return fmt.Sprintf("CNI plugin %s is not in %s: install it, or add its directory to the option cni-bin-dirs",
+	return fmt.Sprintf("CNI plugin %s is not in %s: install it, or add its directory to the option cni.bin_dirs",
 		e.Plugin, strings.Join(e.Dirs, ", "))
 }

@@ -26,7 +26,8 @@ const (
 	maxPluginStdout = 4 << 20
 	maxPluginStderr = 64 << 10
 	// waitDelay is how long output may stay open after a plugin ended or was
-	// killed: a child of its own may hold it.
+	// killed: a child of its own may hold it, or one of ours that is between fork
+	// and exec, for long where hundreds of plugins want to run.
 	waitDelay = 2 * time.Second
 	// busyRetries is how often a plugin that is just being written is tried
 	// again, every busyPause.
@@ -84,6 +85,9 @@ func (x *executor) exec(ctx context.Context, path string, stdin []byte, env []st
 	cmd.WaitDelay = waitDelay
 
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; that somebody else holds its output open is not its fault
+	}
 	if stdout.Dropped() && err == nil {
 		err = fmt.Errorf("printed more than %d bytes", maxPluginStdout)
 	}

@@ -91,6 +91,7 @@ type CNI struct {
 	confs   *loader
 	netns   *namespace.Dir
 	nat     *nat
+	plugins plugins
 	status  statusCache
 
 	natWarning sync.Once
@@ -148,7 +149,9 @@ func (c *CNI) Setup(ctx context.Context, pod sandbox.PodNetwork) (_ *sandbox.Net
 	}
 	ctx, cancel := within(ctx, c.conf.PluginTimeout)
 	defer cancel()
-
+	if err := c.canRun(ctx, n); err != nil {
+		return nil, err
+	}
 	if err := c.makeNetNS(pod); err != nil {
 		return nil, fmt.Errorf("make network namespace: %w", err)
 	}
@@ -291,13 +294,12 @@ func (c *CNI) disconnect(ctx context.Context, pod sandbox.PodNetwork, a *libcni.
 	})
 }
 
-// disconnectUnknown calls DEL for a pod of which the cache knows nothing: it
-// was disconnected before, or the daemon ended amidst its ADD. Without a usable
-// network there is nothing to call.
+// disconnectUnknown calls DEL for a pod of which the cache knows nothing: the
+// daemon ended before its ADD, or amidst it. Without a usable network there is
+// nothing to call, nor for a pod that Setup refuses.
 func (c *CNI) disconnectUnknown(ctx context.Context, pod sandbox.PodNetwork) error {
 	n, args, err := c.forPod(pod)
-	var nr *NotReadyError
-	if errors.As(err, &nr) {
+	if errors.Is(err, sandbox.ErrUnavailable) || errors.Is(err, sandbox.ErrInvalid) {
 		c.log.Debug("no network to disconnect from", "pod", pod.ID, "err", err)
 		return nil
 	}

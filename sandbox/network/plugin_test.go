@@ -25,13 +25,14 @@ import (
 const okResult = `{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}],"ips":[{"address":"10.1.2.3/24","interface":0}]}`
 
 // scriptPlugin writes a plugin in shell, which does what the case of its
-// CNI_COMMAND says, and first notes each call in a file. It returns a function
-// that reads those notes.
+// CNI_COMMAND says, and first notes each call in a file, but for those of VERSION. It
+// returns a function that reads those notes.
 func scriptPlugin(t *testing.T, dir, name, cases string) (calls func() []string) {
 	t.Helper()
 	notes := filepath.Join(t.TempDir(), "calls")
 	script := fmt.Sprintf(`#!/bin/sh
 cat > %[1]s.stdin.$CNI_COMMAND
+if [ $CNI_COMMAND = VERSION ]; then echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0","1.1.0"]}'; exit; fi
 env | grep ^CNI_ | sort > %[1]s.env.$CNI_COMMAND
 echo "$CNI_COMMAND $CNI_CONTAINERID netns=$CNI_NETNS" >> %[1]s
 case $CNI_COMMAND in
@@ -154,6 +155,20 @@ func alive(pid int) bool {
 	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
+// TestAPluginWhoseOutputOutlivesItHasEnded: a child of its own may hold it open, or
+// one of the daemon's that is on its way from fork to exec.
+func TestAPluginWhoseOutputOutlivesItHasEnded(t *testing.T) {
+	c, _, _ := scriptNode(t, "1.0.0", `ADD) sleep 5 & echo '`+okResult+`';; DEL) sleep 5 & ;;`)
+	p := pod(c, "outlives")
+	if _, err := c.Setup(t.Context(), p); err != nil {
+		t.Errorf("Setup = %v, want nil: the plugin said all", err)
+	}
+	if err := c.Teardown(t.Context(), p); err != nil {
+		t.Errorf("Teardown = %v, want nil", err)
+	}
+	wantNoTraces(t, c)
+}
+
 func TestACallerWhoGivesUpEndsThePlugin(t *testing.T) {
 	c, _, calls := scriptNode(t, "1.0.0", `ADD) sleep 1000;;`)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -258,6 +273,10 @@ func TestAWrongBandwidthAnnotationFailsBeforeAnyPlugin(t *testing.T) {
 	p.Annotations = map[string]string{egressAnnotation: "fast"}
 	if _, err := c.Setup(t.Context(), p); err == nil || !strings.Contains(err.Error(), `annotation kubernetes.io/egress-bandwidth: "fast" is no quantity`) {
 		t.Errorf("Setup = %v, want one that names the annotation", err)
+	}
+	// As after a crash between the pod's record and its refusal.
+	if err := c.Teardown(t.Context(), p); err != nil {
+		t.Errorf("Teardown: %v, want nil, as nothing was done", err)
 	}
 	if got := calls(); len(got) != 1 || got[0] != "" {
 		t.Errorf("calls = %q, want none", got)
@@ -409,6 +428,72 @@ func TestTeardownCallsDELEvenWithoutCache(t *testing.T) {
 		t.Errorf("last call = %q, want %q", got, want)
 	}
 	wantNoTraces(t, c)
+}
+
+// TestTeardownWithPluginsInFilesOfTheirOwn: the directory beside the list may hold
+// something else by then.
+func TestTeardownWithPluginsInFilesOfTheirOwn(t *testing.T) {
+	bin := t.TempDir()
+	calls := scriptPlugin(t, bin, "script", `ADD) echo '`+okResult+`';;`)
+	conf := testConfig(t, bin)
+	writeConf(t, conf, "10-net.conflist", `{"cniVersion":"1.1.0","name":"net"}`)
+	if err := os.MkdirAll(filepath.Join(conf.ConfDir, "net"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeConf(t, conf, "net/1.conf", `{"type":"script"}`)
+	c := newCNI(t, conf)
+	p := pod(c, "own-files")
+	if _, err := c.Setup(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	writeConf(t, conf, "net/1.conf", `{"type":"another"}`)
+	if err := c.Teardown(t.Context(), p); err != nil {
+		t.Fatalf("Teardown: %v", err)
+	}
+	if got, want := calls(), []string{"ADD own-files netns=" + p.NetNS, "DEL own-files netns=" + p.NetNS}; !reflect.DeepEqual(got, want) {
+		t.Errorf("calls = %q, want %q", got, want)
+	}
+	wantNoTraces(t, c)
+}
+
+// TestNothingIsBegunThatCannotBeUndone: where a plugin is missing or too old, DEL
+// could not work either, and each try would leave a pod.
+func TestNothingIsBegunThatCannotBeUndone(t *testing.T) {
+	old := "#!/bin/sh\n" + `[ $CNI_COMMAND = VERSION ] && { echo '{"cniVersion":"0.4.0","supportedVersions":["0.3.1","0.4.0"]}'; exit; }` + "\n" +
+		`echo '{"cniVersion":"0.4.0","code":1,"msg":"incompatible CNI versions"}'; exit 1` + "\n"
+	for name, tt := range map[string]struct{ plugin, reason, detail string }{
+		"missing": {"", ReasonPluginMissing, "CNI plugin second is not in"},
+		"too old": {old, ReasonPluginVersion, "knows only 0.3.1, 0.4.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin := t.TempDir()
+			calls := scriptPlugin(t, bin, "first", `ADD) echo '`+okResult+`';;`)
+			if tt.plugin != "" {
+				if err := os.WriteFile(filepath.Join(bin, "second"), []byte(tt.plugin), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			conf := testConfig(t, bin)
+			writeConf(t, conf, "10-net.conflist", `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"first"},{"type":"second"}]}`)
+			c := newCNI(t, conf)
+			if st := c.Status(t.Context()); st.Ready || st.Reason != tt.reason || !strings.Contains(st.Detail, tt.detail) {
+				t.Errorf("Status = %+v, want %s with %q", st, tt.reason, tt.detail)
+			}
+			_, err := c.Setup(t.Context(), pod(c, "not-begun"))
+			if !errors.Is(err, sandbox.ErrUnavailable) || errors.Is(err, sandbox.ErrLeftBehind) || !strings.Contains(fmt.Sprint(err), tt.detail) {
+				t.Errorf("Setup = %v, want of kind ErrUnavailable, with nothing left behind, and %q", err, tt.detail)
+			}
+			if got := calls(); got[0] != "" {
+				t.Errorf("calls = %q, want none", got)
+			}
+			wantNoTraces(t, c)
+			scriptPlugin(t, bin, "second", `ADD) echo '`+okResult+`';;`)
+			if st := c.Status(t.Context()); !st.Ready {
+				t.Errorf("Status = %+v with another plugin, want ready", st)
+			}
+			setup(t, c, pod(c, "begun"))
+		})
+	}
 }
 
 func TestOrphansOfANodesOwnNetwork(t *testing.T) {

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -40,7 +39,7 @@ func (c *CNI) Status(ctx context.Context) sandbox.NetworkStatus {
 	if err := c.claimSubnets(n); err != nil {
 		return notReady(err, n.list.Name)
 	}
-	if err := c.findPlugins(n); err != nil {
+	if err := c.canRun(ctx, n); err != nil {
 		return notReady(err, n.list.Name)
 	}
 	if err := c.askPlugins(ctx, n); err != nil {
@@ -60,37 +59,6 @@ func notReady(err error, name string) sandbox.NetworkStatus {
 		st.Reason, st.Detail = nr.Reason, nr.Detail
 	}
 	return st
-}
-
-// findPlugins looks for every plugin of the network, those for addresses
-// included.
-func (c *CNI) findPlugins(n *network) error {
-	for _, p := range n.list.Plugins {
-		for _, name := range pluginNames(p) {
-			if _, err := findPlugin(name, c.conf.BinDirs); err != nil {
-				return &NotReadyError{
-					Reason: ReasonPluginMissing,
-					Detail: fmt.Sprintf("CNI network %q: %v", n.list.Name, err),
-					Err:    err,
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// pluginNames lists the plugin and those to which it delegates by the usual key.
-func pluginNames(p *libcni.PluginConfig) []string {
-	names := []string{p.Network.Type}
-	var keys struct {
-		IPAM struct {
-			Type string `json:"type"`
-		} `json:"ipam"`
-	}
-	if json.Unmarshal(p.Bytes, &keys) == nil && keys.IPAM.Type != "" {
-		names = append(names, keys.IPAM.Type)
-	}
-	return names
 }
 
 // askPlugins calls STATUS, which libcni does only where the configuration's

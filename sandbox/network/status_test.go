@@ -41,6 +41,12 @@ func TestStatusTellsReasonAndRemedy(t *testing.T) {
 			ReasonInvalidConfig, "no plugin", ""},
 		{"a plugin without type", map[string]string{"10-a.conflist": `{"name":"a","plugins":[{}]}`}, nil,
 			ReasonInvalidConfig, "missing 'type'", ""},
+		{"a version that is not known", map[string]string{"10-a.conflist": `{"cniVersion":"9.9.9","name":"a","plugins":[{"type":"p"}]}`}, map[string]os.FileMode{"p": 0o755},
+			ReasonInvalidConfig, `cniVersion "9.9.9" is not known`, ""},
+		{"a version that is none", map[string]string{"10-a.conf": `{"cniVersion":"new","name":"a","type":"p"}`}, map[string]os.FileMode{"p": 0o755},
+			ReasonInvalidConfig, `cniVersion "new" is not known`, ""},
+		{"the best of several versions", map[string]string{"10-a.conflist": `{"cniVersion":"0.4.0","cniVersions":["1.0.0","9.9.9"],"name":"a","plugins":[{"type":"p"}]}`}, map[string]os.FileMode{"p": 0o755},
+			"", "10-a.conflist", "a"},
 		{"a missing plugin", map[string]string{"10-a.conflist": `{"name":"a","plugins":[{"type":"p"}]}`}, nil,
 			ReasonPluginMissing, "CNI plugin p is not in", "a"},
 		{"a missing plugin for addresses", map[string]string{"10-a.conflist": `{"name":"a","plugins":[{"type":"p","ipam":{"type":"q"}}]}`},
@@ -106,6 +112,47 @@ func TestConfigurationIsReadAgainWhenItChanges(t *testing.T) {
 		}
 	}
 	wantName("after all went", "cri-wasmer0")
+}
+
+func TestConfigurationIsReadAgainBehindALink(t *testing.T) {
+	conf := testConfig(t, realPlugins(t))
+	real := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.MkdirAll(filepath.Dir(conf.ConfDir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(real, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(real, conf.ConfDir); err != nil {
+		t.Fatal(err)
+	}
+	c := newCNI(t, conf)
+	for _, name := range []string{"one", "another"} { // in the same file
+		writeConf(t, conf, "10-net.conflist", `{"name":"`+name+`","plugins":[{"type":"bridge"}]}`)
+		if st := c.Status(t.Context()); st.Name != name {
+			t.Errorf("network %q (%s), want %q", st.Name, st.Detail, name)
+		}
+	}
+}
+
+// TestConfigurationIsReadAgainWhenAFileIsReplaced: by one of the same size and time,
+// as images and copies that keep times bring them.
+func TestConfigurationIsReadAgainWhenAFileIsReplaced(t *testing.T) {
+	conf := testConfig(t, realPlugins(t))
+	c := newCNI(t, conf)
+	file := filepath.Join(conf.ConfDir, "10-net.conflist")
+	for _, name := range []string{"one", "two"} {
+		writeConf(t, conf, "new", `{"name":"`+name+`","plugins":[{"type":"bridge"}]}`)
+		if err := os.Chtimes(filepath.Join(conf.ConfDir, "new"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(conf.ConfDir, "new"), file); err != nil {
+			t.Fatal(err)
+		}
+		if st := c.Status(t.Context()); st.Name != name {
+			t.Errorf("network %q (%s), want %q", st.Name, st.Detail, name)
+		}
+	}
 }
 
 func TestStatusAsksThePlugins(t *testing.T) {
