@@ -14,6 +14,7 @@ import (
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/images"
+	"github.com/cri-wasmer/cri-wasmer/e2e/harness/isolate"
 )
 
 // secure changes the security context of a container.
@@ -137,6 +138,12 @@ func TestMaskedAndReadonlyPaths(t *testing.T) {
 	p.wantTool("", edit, "ls", "-A", "/tmp")
 	p.wantToolFails("read-only", edit, "write", "/data/x", "text")
 	p.wantToolFails("read-only", edit, "write", "/proc/sys/kernel/hostname", "text")
+	version, err := os.ReadFile("/proc/version")
+	must(t, err)
+	p.node.privilegedPod(t).wantTool(strings.TrimSpace(string(version)), func(c containerConfig) {
+		edit(c)
+		c.Linux.SecurityContext.Privileged = true
+	}, "cat", "/proc/version")
 }
 
 func TestOOMScoreAndDevices(t *testing.T) {
@@ -189,6 +196,10 @@ func TestAppArmorConfines(t *testing.T) {
 		local(profile)(config)
 		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
 		wantCode(t, name, err, code, parts...)
+		pc := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		pc.Linux.SecurityContext.Apparmor = config.Linux.SecurityContext.Apparmor
+		_, err = n.Client.RunPod(t.Context(), pc, "")
+		wantCode(t, name+" of a pod", err, code, parts...)
 	}
 	on, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if !strings.HasPrefix(string(on), "Y") {
@@ -530,6 +541,73 @@ func TestResourcesOfAPodAreNoted(t *testing.T) {
 	}
 	_, err = n.Client.UpdatePodSandboxResources(t.Context(), &runtime.UpdatePodSandboxResourcesRequest{PodSandboxId: "no-such-pod"})
 	wantCode(t, "unknown pod", err, codes.NotFound)
+}
+
+func TestCgroupParentOfAPod(t *testing.T) {
+	n := sharedNode(t)
+	for asked, want := range map[string]string{isolate.Parent("asked"): isolate.Parent("asked"), "": isolate.Parent("default")} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		config.Linux.CgroupParent = asked
+		c := n.podFrom(t, config, "").run(criclient.ContainerSpec{Image: n.program(t, "top-c")})
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", guestPIDs(t, c.id)[0]))
+		must(t, err)
+		if !strings.Contains(string(groups), strings.TrimSuffix(want, ".slice")) {
+			t.Errorf("with the parent %q the container is in\n%swant it below %s", asked, groups, want)
+		}
+	}
+}
+
+func TestPIDNamespaces(t *testing.T) {
+	n := sharedNode(t)
+	space := func(pid string) string {
+		t.Helper()
+		link, err := os.Readlink("/proc/" + pid + "/ns/pid")
+		must(t, err)
+		return link
+	}
+	for mode, want := range map[runtime.NamespaceMode]struct{ hosts, shared bool }{
+		runtime.NamespaceMode_NODE: {true, true}, runtime.NamespaceMode_POD: {false, true}, runtime.NamespaceMode_CONTAINER: {false, false},
+	} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		config.Linux.SecurityContext.NamespaceOptions.Pid = mode
+		p := n.podFrom(t, config, "")
+		var spaces []string
+		for range 2 {
+			config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.program(t, "top-c")}.Config()
+			config.Linux.SecurityContext.NamespaceOptions.Pid = mode
+			c := p.createFrom(config)
+			c.start()
+			spaces = append(spaces, space(fmt.Sprint(guestPIDs(t, c.id)[0])))
+		}
+		if hosts, shared := spaces[0] == space("self"), spaces[0] == spaces[1]; hosts != want.hosts || shared != want.shared {
+			t.Errorf("%v: the host's: %v, that of both containers: %v, want %v", mode, hosts, shared, want)
+		}
+	}
+}
+
+// TestContainersByAnyKindOfReference: the kubelet names images by their ids, and says
+// what the user wrote.
+func TestContainersByAnyKindOfReference(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	ref := n.program(t, "exit-c")
+	image := n.image(t, ref)
+	create := func(name string) (string, error) {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: name}.Config()
+		config.Image.UserSpecifiedImage = "what/the-user:wrote"
+		return n.Client.Create(t.Context(), p.id, p.config, config)
+	}
+	for _, name := range []string{ref, image.RepoDigests[0], image.Id, strings.TrimPrefix(image.Id, "sha256:"), strings.TrimPrefix(image.Id, "sha256:")[:13]} {
+		id, err := create(name)
+		must(t, err)
+		s, err := n.Client.Container(t.Context(), id)
+		must(t, err)
+		if s.ImageId != image.Id || s.GetImage().GetUserSpecifiedImage() != "what/the-user:wrote" {
+			t.Errorf("made from %s, the container has image %v with id %s, want %s", name, s.Image, s.ImageId, image.Id)
+		}
+	}
+	_, err := create("sha256:" + strings.Repeat("0", 64))
+	wantCode(t, "an id that no image has", err, codes.NotFound, "what/the-user:wrote")
 }
 
 func TestInitOfAPodRunsAsThePodSays(t *testing.T) {

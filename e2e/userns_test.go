@@ -75,6 +75,14 @@ func TestUserNamespaceOfAPod(t *testing.T) {
 	if u := s.GetLinux().GetNamespaces().GetOptions().GetUsernsOptions(); u.GetMode() != runtime.NamespaceMode_POD || len(u.GetUids()) != 1 || u.Uids[0].HostId != firstID {
 		t.Errorf("status has user namespace %v", u)
 	}
+
+	host, err := os.ReadFile("/proc/self/uid_map")
+	must(t, err)
+	for _, u := range []*runtime.UserNamespace{nil, {Mode: runtime.NamespaceMode_NODE}} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		config.Linux.SecurityContext.NamespaceOptions.UsernsOptions = u
+		n.podFrom(t, config, "").wantTool(strings.TrimRight(string(host), "\n"), nil, "cat", "/proc/self/uid_map")
+	}
 }
 
 func TestFilesBelongToTheRootOfTheUserNamespace(t *testing.T) {

@@ -213,13 +213,18 @@ func (b *creation) directory(context.Context) error {
 }
 
 func (b *creation) acquire(ctx context.Context) error {
-	image, err := b.m.Images.Acquire(ctx, b.rec.Config.Image, b.rec.ID)
-	if err != nil {
+	c := &b.rec.Config
+	image, err := b.m.Images.Acquire(ctx, c.Image, b.rec.ID)
+	switch {
+	case err == nil:
+	case c.UserImage != c.Image: // the error names the id that the kubelet gave
+		return fmt.Errorf("image %s: %w", c.UserImage, err)
+	default:
 		return err
 	}
 	b.undo.Push(func(context.Context) error { return b.m.Images.Release(b.rec.ID) })
 	if image.Problem != "" {
-		return &ProgramError{Image: b.rec.Config.UserImage, Text: image.Problem}
+		return &ProgramError{Image: c.UserImage, Text: image.Problem}
 	}
 	b.image = image
 	b.rec.ImageID, b.rec.ImageRef, b.rec.Artifact = image.ID, image.Ref, image.Module != ""

@@ -103,6 +103,7 @@ func TestPropagationThatTheHostCannotGiveIsRefused(t *testing.T) {
 }
 
 func TestReadonlyMounts(t *testing.T) {
+	const nosymfollow = 0x2000 // ST_NOSYMFOLLOW of linux/statfs.h
 	f := newFS(t)
 	dir := hostTmpfs(t, unix.MS_PRIVATE)
 	submount(t, dir, "sub")
@@ -111,12 +112,16 @@ func TestReadonlyMounts(t *testing.T) {
 		{HostPath: dir, ContainerPath: "/rro", Readonly: true, RecursiveReadonly: true},
 		{HostPath: dir, ContainerPath: "/rw"},
 		{HostPath: dir, ContainerPath: "/opts", Options: []string{"noexec", "rnosuid", "noatime"}},
+		{HostPath: dir, ContainerPath: "/more", Options: []string{"ro", "nosymfollow", "strictatime", "nodiratime", "dev"}},
+		{HostPath: dir, ContainerPath: "/none", Options: []string{"ro", "noexec", "nosuid", "rw", "exec", "suid"}},
 	}})
 	inside(t, r, func() error {
 		for path, want := range map[string]int64{
 			"/opts":     unix.ST_NOEXEC | unix.ST_NOSUID | unix.ST_NODEV | unix.ST_NOATIME,
 			"/opts/sub": unix.ST_NOSUID | unix.ST_NODEV | unix.ST_RELATIME,
 			"/rw":       unix.ST_NODEV | unix.ST_RELATIME,
+			"/more":     unix.ST_RDONLY | nosymfollow | unix.ST_NODIRATIME,
+			"/none":     unix.ST_NODEV | unix.ST_RELATIME,
 		} {
 			var st unix.Statfs_t
 			if err := unix.Statfs(path, &st); err != nil {
@@ -225,11 +230,27 @@ func TestImageMounts(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
+	nodes := filepath.Join(t.TempDir(), "nodes")
+	all := map[string]uint64{"zero": unix.Mkdev(1, 5), "deep/random": unix.Mkdev(1, 9)}
+	for name, dev := range all {
+		path := filepath.Join(nodes, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = unix.Mknod(path, unix.S_IFCHR|0o666, int(dev))
+		}
+		if err == nil {
+			err = unix.Chmod(path, 0o666) // whatever the umask is
+		}
+		if err != nil {
+			t.Skipf("needs the right to make device nodes: %v", err)
+		}
+	}
 	for _, mknod := range []bool{true, false} {
 		t.Run(fmt.Sprintf("mknod %v", mknod), func(t *testing.T) {
 			f := newFS(t)
 			f.kern.mknod = f.kern.mknod && mknod
 			r := mustBuild(t, f, sandbox.RootSpec{ID: "c", Devices: []sandbox.Device{
+				{HostPath: nodes, ContainerPath: "/dev/all"},
 				{HostPath: "/dev/zero", ContainerPath: "/dev/sub/dir/my-zero", Permissions: "rwm"},
 				{HostPath: "/dev/zero", ContainerPath: "/elsewhere/zero"},
 				{HostPath: "/dev/zero", ContainerPath: "/dev/null"},
@@ -239,6 +260,7 @@ func TestDevices(t *testing.T) {
 				for path, want := range map[string]uint64{
 					"/dev/zero": unix.Mkdev(1, 5), "/dev/sub/dir/my-zero": unix.Mkdev(1, 5),
 					"/elsewhere/zero": unix.Mkdev(1, 5), "/dev/null": unix.Mkdev(1, 5), "/dev/urandom": unix.Mkdev(1, 9),
+					"/dev/all/zero": all["zero"], "/dev/all/deep/random": all["deep/random"],
 				} {
 					var st unix.Stat_t
 					err := unix.Stat(path, &st)
