@@ -381,12 +381,17 @@ func TestSysctlsOfAPod(t *testing.T) {
 	config := n.podConfig(criclient.PodSpec{})
 	config.Linux.Sysctls = map[string]string{
 		"net.ipv4.ip_unprivileged_port_start": "77", "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "20",
+		"net/ipv4/conf/lo/forwarding": "1",
 	}
 	p := n.podFrom(t, config, "")
 	p.wantTool("77", nil, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start")
 	p.wantTool("1", nil, "cat", "/proc/sys/kernel/shm_rmid_forced")
 	p.wantTool("20", nil, "cat", "/proc/sys/fs/mqueue/msg_max")
-	for name, host := range map[string]bool{"net.ipv4.no_such_thing": false, "net.ipv4.ip_forward": true, "vm.swappiness": false} {
+	p.wantTool("1", nil, "cat", "/proc/sys/net/ipv4/conf/lo/forwarding")
+	for name, host := range map[string]bool{
+		"net.ipv4.no_such_thing": false, "net.ipv4": false, "net.ipv4.tcp_available_congestion_control": false,
+		"net.ipv4.ip_forward": true, "net/ipv4/ip_forward": true, "vm.swappiness": false, "net./../vm/swappiness": false,
+	} {
 		config := n.podConfig(criclient.PodSpec{HostNetwork: host})
 		config.Linux.Sysctls = map[string]string{name: "1"}
 		_, err := n.Client.RunPod(t.Context(), config, "")

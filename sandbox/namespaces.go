@@ -42,13 +42,6 @@ type PodNamespaces struct {
 	Shm  string `json:"shm,omitempty"` // a tmpfs
 }
 
-// Sysctls are settings of the namespaces of a pod.
-type Sysctls struct {
-	Values map[string]string // by name, as net.ipv4.ip_forward
-	NetNS  string            // path; empty: the host's
-	User   *UserNS           // of the pod
-}
-
 // IDMapping is a range of ids and what they are on the host.
 type IDMapping struct {
 	ContainerID uint32 `json:"containerID"`

@@ -92,7 +92,8 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if err := m.checkAppArmor(c.AppArmor); err != nil {
 		return err
 	}
-	return checkSysctls(c)
+	_, err := sysctlsOf(c)
+	return err
 }
 
 // checkHostname refuses what the kernel does not take, and what would be several
@@ -123,25 +124,6 @@ func checkDNS(d *DNS) error {
 
 func isWord(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
-}
-
-// checkSysctls refuses what would change the node rather than the pod.
-func checkSysctls(c *PodConfig) error {
-	for name := range c.Sysctls {
-		switch {
-		case strings.HasPrefix(name, "net."):
-			if c.Namespaces.Network == NamespaceNode {
-				return fmt.Errorf("sysctl %q is not allowed with host network: %w", name, ErrInvalid)
-			}
-		case strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"), name == "kernel.sem", strings.HasPrefix(name, "fs.mqueue."):
-			if c.Namespaces.IPC == NamespaceNode {
-				return fmt.Errorf("sysctl %q is not allowed with host IPC: %w", name, ErrInvalid)
-			}
-		default:
-			return fmt.Errorf("sysctl %q has no namespace of its own and would change the node: %w", name, ErrInvalid)
-		}
-	}
-	return nil
 }
 
 // setUpPod does the steps and pushes the inverse of each. It works on a pod
@@ -231,11 +213,15 @@ func (m *Manager) makeNamespaces(ctx context.Context, rec *podRecord, u *undo.St
 }
 
 func (m *Manager) setSysctls(rec *podRecord) error {
+	list, err := sysctlsOf(&rec.Config)
+	if err != nil {
+		return err
+	}
 	netns := ""
 	if rec.Network != nil {
 		netns = rec.Network.NetNS
 	}
-	return m.Namespaces.SetSysctls(rec.Kept, Sysctls{Values: rec.Config.Sysctls, NetNS: netns, User: rec.Config.UserNS})
+	return m.Namespaces.SetSysctls(rec.Kept, Sysctls{List: list, NetNS: netns, User: rec.Config.UserNS})
 }
 
 func (m *Manager) connect(ctx context.Context, rec *podRecord, u *undo.Stack) error {

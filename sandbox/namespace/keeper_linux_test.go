@@ -101,10 +101,10 @@ func TestNamespacesOfAPod(t *testing.T) {
 			}
 			wantHostname(t, ns.UTS, "bakery")
 			wantShm(t, ns.Shm, u)
-			sysctls := sandbox.Sysctls{Values: map[string]string{"kernel.shm_rmid_forced": "1", "kernel/msgmax": "4096"}, User: u}
+			sysctls := sandbox.Sysctls{List: []sandbox.Sysctl{{Path: "kernel/shm_rmid_forced", Value: "1"}, {Path: "kernel/msgmax", Value: "4096"}}, User: u}
 			if u != nil {
 				sysctls.NetNS = k.net.File("pod")
-				sysctls.Values["net.ipv4.ping_group_range"] = "0 7"
+				sysctls.List = append(sysctls.List, sandbox.Sysctl{Path: "net/ipv4/ping_group_range", Value: "0 7"})
 			}
 			if err := k.SetSysctls(ns, sysctls); err != nil {
 				t.Error(err)
@@ -188,12 +188,13 @@ func TestWrongSysctlsAreTheCallersFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Remove("pod")
-	for name, value := range map[string]string{
-		"net.ipv4.no_such": "1", "kernel.msgmax": "many", "net/../../../etc/x": "1", "net.ipv4.ping_group_range": "0 99999",
+	for path, value := range map[string]string{
+		"net/ipv4/no_such": "1", "kernel/msgmax": "many", "net/../../../etc/x": "1", "net/ipv4/ping_group_range": "0 99999",
+		"net/ipv4": "1", "net/ipv4/tcp_available_congestion_control": "reno",
 	} {
-		err := k.SetSysctls(ns, sandbox.Sysctls{Values: map[string]string{name: value}, NetNS: k.net.File("pod"), User: u})
+		err := k.SetSysctls(ns, sandbox.Sysctls{List: []sandbox.Sysctl{{Path: path, Value: value}}, NetNS: k.net.File("pod"), User: u})
 		if !errors.Is(err, sandbox.ErrInvalid) {
-			t.Errorf("%s=%s: %v, want ErrInvalid", name, value, err)
+			t.Errorf("%s=%s: %v, want ErrInvalid", path, value, err)
 		}
 	}
 }

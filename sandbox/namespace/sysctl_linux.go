@@ -15,10 +15,11 @@ import (
 )
 
 // SetSysctls implements sandbox.NamespaceKeeper. The kernel shows at /proc/sys
-// what belongs to the namespaces of the thread that looks. An unknown sysctl is
-// an error of kind sandbox.ErrInvalid.
+// what belongs to the namespaces of the thread that looks. What is no sysctl, or
+// cannot be set in a pod, or not to this value, is an error of kind
+// sandbox.ErrInvalid.
 func (k *Keeper) SetSysctls(ns sandbox.PodNamespaces, s sandbox.Sysctls) error {
-	if len(s.Values) == 0 {
+	if len(s.List) == 0 {
 		return nil
 	}
 	return OnThread(func() error {
@@ -33,9 +34,9 @@ func (k *Keeper) SetSysctls(ns sandbox.PodNamespaces, s sandbox.Sysctls) error {
 				return err
 			}
 		}
-		for name, value := range s.Values {
-			if err := setSysctl(name, value, s.User); err != nil {
-				return fmt.Errorf("set sysctl %s=%s: %w", name, value, err)
+		for _, c := range s.List {
+			if err := setSysctl(c.Path, c.Value, s.User); err != nil {
+				return fmt.Errorf("set sysctl %s=%s: %w", c.Name, c.Value, err)
 			}
 		}
 		return nil
@@ -44,25 +45,29 @@ func (k *Keeper) SetSysctls(ns sandbox.PodNamespaces, s sandbox.Sysctls) error {
 
 // setSysctl writes a sysctl on the calling thread. Some of those of a user
 // namespace are for its own root alone.
-func setSysctl(name, value string, u *sandbox.UserNS) error {
-	path, err := sysctlPath(name)
-	if err != nil {
-		return err
+func setSysctl(path, value string, u *sandbox.UserNS) error {
+	if !filepath.IsLocal(path) {
+		return fmt.Errorf("not the path of a sysctl: %w", sandbox.ErrInvalid)
 	}
+	path = filepath.Join("/proc/sys", path)
 	if path == groupRange {
-		if value, err = hostGroups(value, u); err != nil {
+		host, err := hostGroups(value, u)
+		if err != nil {
 			return err
 		}
+		value = host
 	}
-	err = os.WriteFile(path, []byte(value), 0)
+	err := os.WriteFile(path, []byte(value), 0)
 	if u != nil && errors.Is(err, fs.ErrPermission) {
 		uid, _ := u.HostRoot()
 		err = asUser(int(uid), func() error { return os.WriteFile(path, []byte(value), 0) })
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("this kernel has no such sysctl: %w", sandbox.ErrInvalid)
-	}
-	if errors.Is(err, unix.EINVAL) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.EISDIR):
+		return fmt.Errorf("this kernel has no such sysctl in a pod: %w", sandbox.ErrInvalid)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("nobody can set it in a pod: %w: %w", err, sandbox.ErrInvalid)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
 		return fmt.Errorf("the kernel refuses the value: %w: %w", err, sandbox.ErrInvalid)
 	}
 	return err
@@ -86,18 +91,6 @@ func hostGroups(value string, u *sandbox.UserNS) (string, error) {
 		host = append(host, strconv.FormatUint(uint64(gid), 10))
 	}
 	return strings.Join(host, " "), nil
-}
-
-// sysctlPath takes a name with dots, or with slashes where a part has a dot.
-func sysctlPath(name string) (string, error) {
-	path := name
-	if !strings.Contains(name, "/") {
-		path = strings.ReplaceAll(name, ".", "/")
-	}
-	if !filepath.IsLocal(path) {
-		return "", fmt.Errorf("not the name of a sysctl: %w", sandbox.ErrInvalid)
-	}
-	return filepath.Join("/proc/sys", path), nil
 }
 
 // asUser runs f with another effective user of the calling thread alone: Go's
