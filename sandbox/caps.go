@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,41 +28,44 @@ func capBits(names ...string) (mask uint64) {
 	return mask
 }
 
-// capBit takes NET_ADMIN, CAP_NET_ADMIN or ALL in any case.
+const allCaps = ^uint64(0) // those of newer kernels, too
+
+// capBit takes NET_ADMIN or CAP_NET_ADMIN in any case.
 func capBit(name string) (uint64, error) {
-	short := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
-	if short == "ALL" {
-		return 1<<len(capNames) - 1, nil
+	i := slices.Index(capNames, shortCap(name))
+	if i < 0 {
+		return 0, fmt.Errorf("capability %q is unknown: %w", name, ErrInvalid)
 	}
-	for i, n := range capNames {
-		if n == short {
-			return 1 << i, nil
-		}
-	}
-	return 0, fmt.Errorf("capability %q is unknown: %w", name, ErrInvalid)
+	return 1 << i, nil
 }
 
+func shortCap(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
+
 // capsOf settles the capability sets of a process that runs as uid. held is
-// what the daemon itself can give.
+// what the daemon itself can give. ALL comes before names, and a drop before an
+// add of the same.
 func capsOf(s *Security, uid uint32, held uint64) (Caps, error) {
+	add, addAll, err := capMask(s.AddCapabilities)
+	if err != nil {
+		return Caps{}, err
+	}
+	drop, dropAll, err := capMask(s.DropCapabilities)
+	if err != nil {
+		return Caps{}, err
+	}
+	ambient, ambientAll, err := capMask(s.AddAmbient)
+	if err != nil {
+		return Caps{}, err
+	}
+	if ambientAll {
+		ambient = allCaps
+	}
 	mask := defaultCaps
-	if s.Privileged {
-		mask = held
-	}
-	add, err := capMask(s.AddCapabilities)
-	if err != nil {
-		return Caps{}, err
-	}
-	drop, err := capMask(s.DropCapabilities)
-	if err != nil {
-		return Caps{}, err
-	}
-	ambient, err := capMask(s.AddAmbient)
-	if err != nil {
-		return Caps{}, err
-	}
-	if all, _ := capBit("ALL"); drop == all { // what is added by name survives
-		mask, drop = 0, 0
+	switch {
+	case dropAll:
+		mask = 0
+	case addAll, s.Privileged:
+		mask = allCaps
 	}
 	mask = (mask | add | ambient) &^ drop & held
 	c := Caps{Bounding: mask, Permitted: mask, Ambient: ambient & mask, Inheritable: ambient & mask}
@@ -71,13 +75,18 @@ func capsOf(s *Security, uid uint32, held uint64) (Caps, error) {
 	return c, nil
 }
 
-func capMask(names []string) (mask uint64, err error) {
+// capMask gives the capabilities that are named, and whether ALL is among them.
+func capMask(names []string) (mask uint64, all bool, err error) {
 	for _, n := range names {
+		if shortCap(n) == "ALL" {
+			all = true
+			continue
+		}
 		bit, err := capBit(n)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		mask |= bit
 	}
-	return mask, nil
+	return mask, all, nil
 }

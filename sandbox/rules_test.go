@@ -82,6 +82,11 @@ func TestCapsOf(t *testing.T) {
 		{"one less", Security{DropCapabilities: []string{"NET_BIND_SERVICE"}}, 0, Caps{Bounding: defaultCaps &^ bind, Permitted: defaultCaps &^ bind}},
 		{"none", Security{DropCapabilities: []string{"ALL"}}, 0, Caps{}},
 		{"only one", Security{DropCapabilities: []string{"ALL"}, AddCapabilities: []string{"NET_ADMIN"}}, 0, Caps{Bounding: admin, Permitted: admin}},
+		{"all", Security{AddCapabilities: []string{"all"}}, 0, Caps{Bounding: held, Permitted: held}},
+		{"all but one", Security{AddCapabilities: []string{"ALL"}, DropCapabilities: []string{"CAP_NET_ADMIN"}}, 0, Caps{Bounding: held &^ admin, Permitted: held &^ admin}},
+		{"none wins over all", Security{DropCapabilities: []string{"CAP_ALL"}, AddCapabilities: []string{"ALL"}}, 0, Caps{}},
+		{"a drop wins over an add", Security{DropCapabilities: []string{"NET_ADMIN", "ALL"}, AddCapabilities: []string{"NET_ADMIN"}}, 0, Caps{}},
+		{"each dropped by name", Security{DropCapabilities: capNames, AddCapabilities: []string{"NET_ADMIN"}}, 0, Caps{}},
 		{"ambient", Security{DropCapabilities: []string{"ALL"}, AddAmbient: []string{"NET_ADMIN"}}, 7, Caps{Bounding: admin, Permitted: admin, Inheritable: admin, Ambient: admin}},
 	}
 	for _, tt := range tests {
