@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -456,6 +457,79 @@ func TestResourcesChangeWhileAContainerRuns(t *testing.T) {
 	if r.MemoryLimitInBytes != 128<<20 || r.CpuQuota != 70000 || r.CpuPeriod != 100000 || r.CpuShares != 1024 || r.CpusetCpus != "0" {
 		t.Errorf("status has resources %v", r)
 	}
+	for name, tc := range map[string]struct {
+		res  *runtime.LinuxContainerResources
+		code codes.Code
+	}{
+		"memory that is in use":   {&runtime.LinuxContainerResources{CpuShares: 2048, MemoryLimitInBytes: 64 << 10}, codes.FailedPrecondition},
+		"a cpu that is not there": {&runtime.LinuxContainerResources{CpuQuota: 80000, CpuShares: 2048, CpusetCpus: "4000"}, codes.InvalidArgument},
+		"a tiny quota":            {&runtime.LinuxContainerResources{CpuQuota: 5, CpuShares: 2048}, codes.InvalidArgument},
+		"swap below memory":       {&runtime.LinuxContainerResources{CpuShares: 2048, MemorySwapLimitInBytes: 1 << 20}, codes.InvalidArgument},
+	} {
+		_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{ContainerId: c.id, Linux: tc.res})
+		wantCode(t, name, err, tc.code)
+		want(fmt.Sprint(128<<20), "70000", "1024 100")
+		if now := c.status().GetResources().GetLinux(); !proto.Equal(now, r) {
+			t.Errorf("%s: status has resources %v, want %v", name, now, r)
+		}
+	}
+	if s := c.status(); s.State != running {
+		t.Errorf("after the updates that failed the container is %v", s)
+	}
+}
+
+func TestUpdatedResourcesOutliveTheServer(t *testing.T) {
+	n := ownNode(t, nodeOptions{})
+	p := n.hostPod(t)
+	create := func() *container {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}, MemoryLimit: 96 << 20}.Config()
+		config.Linux.Resources.CpuPeriod, config.Linux.Resources.CpuQuota = 100000, 50000
+		return p.createFrom(config)
+	}
+	runs, waits := create(), create()
+	runs.start()
+	runs.waitLine("up")
+	update := func(c *container, r *runtime.LinuxContainerResources) {
+		t.Helper()
+		_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{ContainerId: c.id, Linux: r})
+		must(t, err)
+	}
+	want := func(c *container, memory, quota int64) {
+		t.Helper()
+		if r := c.status().GetResources().GetLinux(); r.MemoryLimitInBytes != memory || r.CpuQuota != quota || r.CpuPeriod != 100000 {
+			t.Errorf("status has %v, want memory %d and quota %d", r, memory, quota)
+		}
+		if c.status().State != running {
+			return
+		}
+		if got := c.limit("memory", "memory.limit_in_bytes", "memory.max"); got != fmt.Sprint(memory) {
+			t.Errorf("the memory limit is %s, want %d", got, memory)
+		}
+		if got := strings.Fields(c.limit("cpu", "cpu.cfs_quota_us", "cpu.max"))[0]; got != fmt.Sprint(quota) {
+			t.Errorf("the cpu quota is %s, want %d", got, quota)
+		}
+	}
+	for _, c := range []*container{runs, waits} {
+		update(c, &runtime.LinuxContainerResources{MemoryLimitInBytes: 128 << 20})
+		want(c, 128<<20, 50000)
+	}
+	must(t, n.Daemon.Kill())
+	must(t, n.Start(t.Context()))
+	for _, c := range []*container{runs, waits} {
+		want(c, 128<<20, 50000)
+		update(c, &runtime.LinuxContainerResources{CpuQuota: 60000})
+		want(c, 128<<20, 60000)
+	}
+	waits.start()
+	waits.waitLine("up")
+	want(waits, 128<<20, 60000)
+	s, _ := waits.stop(5)
+	waits.wantExit(s, 143, "Error")
+	_, err := n.Client.UpdateContainerResources(t.Context(), &runtime.UpdateContainerResourcesRequest{
+		ContainerId: waits.id, Linux: &runtime.LinuxContainerResources{CpuQuota: 70000},
+	})
+	wantCode(t, "update of one that has exited", err, codes.FailedPrecondition)
+	want(waits, 128<<20, 60000)
 }
 
 func TestOOMScoreChangesWhileAContainerRuns(t *testing.T) {

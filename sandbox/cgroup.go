@@ -45,7 +45,7 @@ type Cgroup interface {
 	// Join moves a process that waits for its plan into the group.
 	Join(ctx context.Context, pid int) error
 	// Update changes the limits of the group, and the OOM score of the
-	// processes that are in it.
+	// processes that are in it. When it fails, the limits are as before.
 	Update(ctx context.Context, res Resources) error
 	// Usage reads what is asked for often, Stats all counters there are.
 	Usage() (CgroupUsage, error)

@@ -6,8 +6,8 @@ import (
 	"maps"
 )
 
-// UpdateResources changes the limits of a container that has not exited. A zero
-// field of r means: leave as it is.
+// UpdateResources changes the limits of a container that has not exited, all or
+// none of them. A zero field of r means: leave as it is.
 func (m *Manager) UpdateResources(ctx context.Context, id string, r Resources) error {
 	c, err := m.Container(id)
 	if err != nil {
@@ -18,20 +18,36 @@ func (m *Manager) UpdateResources(ctx context.Context, id string, r Resources) e
 	if phase := c.phase(); phase != PhaseCreated && phase != PhaseRunning {
 		return fmt.Errorf("%s is %s: its resources cannot be changed: %w", c.name(), phase, ErrPrecondition)
 	}
-	cg, err := m.Cgroups.Open(c.rec.Cgroup)
+	cg, err := m.cgroupOf(c)
 	if err != nil {
 		return err
 	}
-	if err := cg.Update(ctx, r); err != nil {
+	all := c.Status().Config.Resources.with(r)
+	change := all // limits depend on each other: memory and swap, quota and period
+	change.OOMScoreAdj = r.OOMScoreAdj
+	if err := cg.Update(ctx, change); err != nil {
 		return fmt.Errorf("update resources: %w", err)
 	}
 	return m.update(c, func(rec *containerRecord) error {
-		rec.Config.Resources = rec.Config.Resources.with(r)
+		rec.Config.Resources = all
 		return nil
 	})
 }
 
-// with gives the resources with every field of r that is set.
+// cgroupOf gives the cgroup of a container. Before the start that is the one which
+// the start joins: with systemd it holds limits that are nowhere else yet.
+func (m *Manager) cgroupOf(c *Container) (Cgroup, error) {
+	c.mu.Lock()
+	cg, path := c.cgroup, c.rec.Cgroup
+	c.mu.Unlock()
+	if cg != nil {
+		return cg, nil
+	}
+	return m.Cgroups.Open(path)
+}
+
+// with gives the resources with every field of r that is set. Without a memory
+// limit none is left for memory and swap.
 func (old Resources) with(r Resources) Resources {
 	for _, f := range []struct{ dst, src *int64 }{
 		{&old.CPUShares, &r.CPUShares}, {&old.CPUQuota, &r.CPUQuota}, {&old.CPUPeriod, &r.CPUPeriod}, {&old.MemoryLimit, &r.MemoryLimit},
@@ -40,6 +56,9 @@ func (old Resources) with(r Resources) Resources {
 		if *f.src != 0 {
 			*f.dst = *f.src
 		}
+	}
+	if r.MemoryLimit == -1 && r.MemorySwap == 0 && old.MemorySwap != 0 {
+		old.MemorySwap = -1
 	}
 	old.CpusetCpus = firstOf(r.CpusetCpus, old.CpusetCpus)
 	old.CpusetMems = firstOf(r.CpusetMems, old.CpusetMems)

@@ -32,6 +32,8 @@ type tree interface {
 	// adopt makes the group where systemd did not.
 	adopt(path string) error
 	apply(path string, r *sandbox.Resources) error
+	// noted is the same tree, with what it writes noted in j.
+	noted(j *journal) tree
 	joinFiles(path string) ([]*os.File, error)
 	join(path string, pid int) error
 	usage(path string) (sandbox.CgroupUsage, error)
@@ -164,7 +166,8 @@ func checkID(id string) error {
 // Create makes a group with its limits; nothing is left when it fails. With the
 // systemd driver the group is only prepared: Join makes it. Errors are *Error;
 // their cause is a *MissingError when a limit has no controller here, wraps
-// ErrInvalid for a wrong request, and is an errno otherwise.
+// ErrInvalid for a wrong request and sandbox.ErrPrecondition where more is in use
+// than the limit allows, and is an errno otherwise.
 func (m *Manager) Create(_ context.Context, parent, id string, res sandbox.Resources) (sandbox.Cgroup, error) {
 	if err := checkID(id); err != nil {
 		return nil, &Error{Op: "create", Path: parent, Err: err}
@@ -293,13 +296,10 @@ func (g *group) JoinFiles() ([]*os.File, error) { return g.m.tree.joinFiles(g.pa
 // Join moves a process into the group. Errors are *Error.
 func (g *group) Join(_ context.Context, pid int) error { return g.m.tree.join(g.path, pid) }
 
-// Update changes limits. When it fails, some of them may be changed. Errors are
-// as those of Create.
+// Update changes limits; when it fails, they are as before. Errors are as those
+// of Create.
 func (g *group) Update(_ context.Context, res sandbox.Resources) error {
-	if err := g.m.tree.apply(g.path, &res); err != nil {
-		return err
-	}
-	return g.m.setOOMScores(g.path, res.OOMScoreAdj)
+	return g.m.change(g.path, &res)
 }
 
 // Usage reads the counters that are asked for often; those of missing

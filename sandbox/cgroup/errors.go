@@ -1,7 +1,10 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
@@ -33,6 +36,21 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s cannot be limited: the %s controller is not available (see /proc/cgroups, and cgroup.subtree_control on cgroup v2)",
 		e.Limit, e.Controller)
+}
+
+// Unwrap gives the kind.
+func (e *MissingError) Unwrap() error { return sandbox.ErrUnsupported }
+
+// refused adds to the errno of a limit what the kernel means by it.
+func refused(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("more is in use: %w: %w", err, sandbox.ErrPrecondition)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE),
+		errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOSPC): // CPUs that the parent does not have, or none
+		return fmt.Errorf("the kernel refuses the value: %w: %w", err, ErrInvalid)
+	}
+	return err
 }
 
 // ErrInvalid is the cause of an Error when the request itself is wrong.

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
@@ -27,6 +28,11 @@ func checkResources(r *sandbox.Resources) error {
 	} {
 		if f.value < f.min {
 			return invalid("%s %d", f.name, f.value)
+		}
+	}
+	for _, f := range []struct{ name, list string }{{"cpuset cpus", r.CpusetCpus}, {"cpuset mems", r.CpusetMems}} {
+		if f.list != "" && strings.Trim(f.list, ", \t\n") == "" { // no process could join
+			return invalid("%s %q is empty", f.name, f.list)
 		}
 	}
 	if r.OOMScoreAdj < -1000 || r.OOMScoreAdj > 1000 {

@@ -246,8 +246,8 @@ func cpuMask(list string) ([]byte, error) {
 	return mask, nil
 }
 
-// Update changes limits; before Join it changes what Join will apply. Errors
-// are *Error.
+// Update changes limits; before Join it changes what Join will apply. When it
+// fails, the limits are as before. Errors are *Error.
 func (s *scope) Update(ctx context.Context, res sandbox.Resources) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,13 +258,26 @@ func (s *scope) Update(ctx context.Context, res sandbox.Resources) error {
 		merge(&s.res, &res)
 		return nil
 	}
-	if props := s.limits(&res); len(props) > 0 {
+	var j journal
+	if err := s.change(ctx, s.m.tree.noted(&j), &res); err != nil {
+		return errors.Join(err, j.undo())
+	}
+	return nil
+}
+
+// change applies limits to the scope. systemd hears only of what the kernel takes,
+// and rounds some: they are written once more.
+func (s *scope) change(ctx context.Context, t tree, res *sandbox.Resources) error {
+	if err := t.apply(s.path, res); err != nil {
+		return err
+	}
+	if props := s.limits(res); len(props) > 0 {
 		if err := s.m.bus.set(ctx, s.unit, props); err != nil {
 			return &Error{Op: "limit", Path: s.path, Err: err}
 		}
-	}
-	if err := s.m.tree.apply(s.path, &res); err != nil {
-		return err
+		if err := t.apply(s.path, res); err != nil {
+			return err
+		}
 	}
 	return s.m.setOOMScores(s.path, res.OOMScoreAdj)
 }

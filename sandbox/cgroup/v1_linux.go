@@ -23,6 +23,11 @@ type v1 struct {
 // went away meanwhile, with what was that parent's last child.
 const makeTries = 10
 
+func (t *v1) noted(j *journal) tree {
+	j.files = t.files
+	return &v1{files: j, layout: t.layout}
+}
+
 func (t *v1) make(p string) error {
 	for i := range t.layout.trees {
 		h := &t.layout.trees[i]
@@ -234,7 +239,7 @@ func (t *v1) set(p string, l limit) error {
 	}
 	file := h.root + p + "/" + l.file
 	if err := t.files.write(file, l.value); err != nil {
-		return &Error{Op: "limit", Path: p, File: l.file + "=" + l.value, Err: err}
+		return &Error{Op: "limit", Path: p, File: l.file + "=" + l.value, Err: refused(err)}
 	}
 	return nil
 }

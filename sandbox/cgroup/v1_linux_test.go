@@ -122,7 +122,9 @@ func TestV1Limits(t *testing.T) {
 
 func TestV1RefusedLimitsLeaveNothing(t *testing.T) {
 	m := newV1(t)
-	missing, invalid := func(err error) bool { return errors.As(err, new(*MissingError)) },
+	missing, invalid := func(err error) bool {
+		return errors.As(err, new(*MissingError)) && errors.Is(err, sandbox.ErrUnsupported)
+	},
 		func(err error) bool { return errors.Is(err, ErrInvalid) }
 	tests := []struct {
 		name string
@@ -130,7 +132,10 @@ func TestV1RefusedLimitsLeaveNothing(t *testing.T) {
 		is   func(error) bool
 		says string
 	}{
-		{"cpu that is not there", sandbox.Resources{CpusetCpus: "4000"}, nil, "cpuset.cpus=4000"},
+		{"cpu that is not there", sandbox.Resources{CpusetCpus: "4000"}, invalid, "cpuset.cpus=4000"},
+		{"no cpu", sandbox.Resources{CpusetCpus: " "}, invalid, "is empty"},
+		{"quota that is too small", sandbox.Resources{CPUQuota: 10}, invalid, "cpu.cfs_quota_us=10"},
+		{"swap without memory", sandbox.Resources{MemorySwap: 1 << 26}, invalid, "memory.memsw.limit_in_bytes"},
 		{"memory below swap", sandbox.Resources{MemoryLimit: 2 << 20, MemorySwap: 1 << 20}, invalid, "below the memory limit"},
 		{"negative shares", sandbox.Resources{CPUShares: -5}, invalid, "cpu shares -5"},
 		{"unified on v1", sandbox.Resources{Unified: map[string]string{"memory.high": "1"}}, invalid, "cgroup v2"},

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -23,6 +24,11 @@ type v2 struct {
 
 // wanted are the controllers that groups get where the kernel has them.
 var wanted = []string{"cpu", "cpuset", "io", "memory", "pids", "hugetlb"}
+
+func (t *v2) noted(j *journal) tree {
+	j.files = t.files
+	return &v2{files: j, root: t.root}
+}
 
 func (t *v2) make(p string) error {
 	err := t.tryMake(p)
@@ -192,7 +198,7 @@ func (t *v2) set(p, field, file, value string) error {
 			return &Error{Op: "limit", Path: p, File: file, Err: &MissingError{Controller: controller, Limit: field}}
 		}
 	}
-	return &Error{Op: "limit", Path: p, File: file + "=" + value, Err: err}
+	return &Error{Op: "limit", Path: p, File: file + "=" + value, Err: refused(err)}
 }
 
 func (t *v2) setCPU(p string, r *sandbox.Resources) error {
@@ -222,6 +228,9 @@ func splitCPUMax(text string) (quota, period string) {
 
 func (t *v2) setMemory(p string, r *sandbox.Resources) error {
 	if r.MemoryLimit != 0 {
+		if err := t.checkInUse(p, r.MemoryLimit); err != nil {
+			return err
+		}
 		if err := t.set(p, "memory", "memory.max", limitText(r.MemoryLimit)); err != nil {
 			return err
 		}
@@ -235,6 +244,24 @@ func (t *v2) setMemory(p string, r *sandbox.Resources) error {
 		return nil // the kernel does not count swap, and there is none
 	}
 	return err
+}
+
+// checkInUse refuses a memory limit, as the kernel does on v1, where the group
+// uses more that cannot be written back: to make it fit, the kernel would kill.
+func (t *v2) checkInUse(p string, limit int64) error {
+	if limit == noLimit {
+		return nil
+	}
+	r := newReader(t.files)
+	defer r.close()
+	r.dir = t.root + p
+	inUse := r.number("memory.current")
+	stat := r.text("memory.stat")
+	inUse = less(inUse, keyed(stat, "active_file")+keyed(stat, "inactive_file"))
+	if inUse <= uint64(limit) {
+		return nil
+	}
+	return &Error{Op: "limit", Path: p, File: "memory.max=" + limitText(limit), Err: fmt.Errorf("%d bytes are in use: %w", inUse, sandbox.ErrPrecondition)}
 }
 
 // swapMax is memory.swap.max, which counts swap alone, where Resources counts
@@ -306,6 +333,9 @@ func (t *v2) setUnified(p string, r *sandbox.Resources) error {
 	for _, name := range names {
 		if strings.ContainsAny(name, "/\x00") || !strings.Contains(name, ".") || strings.HasPrefix(name, "cgroup.") {
 			return &Error{Op: "limit", Path: p, Err: invalid("unified resource %q is not a controller's file", name)}
+		}
+		if strings.TrimSpace(r.Unified[name]) == "" {
+			return &Error{Op: "limit", Path: p, Err: invalid("unified resource %q has no value", name)}
 		}
 		// A file of several lines takes them one by one.
 		for line := range strings.Lines(r.Unified[name]) {

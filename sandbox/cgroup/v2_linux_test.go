@@ -92,6 +92,7 @@ func TestV2RefusedLimitsLeaveNothing(t *testing.T) {
 		{"swap below memory", allControllers, sandbox.Resources{MemoryLimit: 5, MemorySwap: 4}, ""},
 		{"swap without memory", allControllers, sandbox.Resources{MemorySwap: 4}, ""},
 		{"unified path", allControllers, sandbox.Resources{Unified: map[string]string{"../memory.max": "1"}}, ""},
+		{"unified without a value", allControllers, sandbox.Resources{Unified: map[string]string{"memory.max": " \n"}}, ""},
 		{"unified core file", allControllers, sandbox.Resources{Unified: map[string]string{"cgroup.procs": "1"}}, ""},
 	}
 	for _, tt := range tests {
