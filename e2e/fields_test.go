@@ -117,6 +117,83 @@ func TestNoNewPrivilegesAndSystemCallFilters(t *testing.T) {
 	}, "status", "Seccomp")
 }
 
+// profile confines a container by a file with this text.
+func profile(t *testing.T, text string) (path string, edit func(containerConfig)) {
+	t.Helper()
+	path = filepath.Join(writeFile(t, "profile.json", text), "profile.json")
+	return path, localProfile(path)
+}
+
+func localProfile(path string) func(containerConfig) {
+	return secure(func(s *runtime.LinuxContainerSecurityContext) {
+		s.Seccomp = &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Localhost, LocalhostRef: path}
+	})
+}
+
+// deny is a profile that does this to each of the system calls.
+func deny(action string, calls ...string) string {
+	return fmt.Sprintf(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["%s"],"action":"%s"}]}`, strings.Join(calls, `","`), action)
+}
+
+func TestSeccompProfilesAreReadAtCreate(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	broken, _ := profile(t, `{"defaultAction":`)
+	odd, _ := profile(t, `{"defaultAction":"SCMP_ACT_SHRUG"}`)
+	long, _ := profile(t, `{"defaultAction":"SCMP_ACT_ALLOW"}`+strings.Repeat(" ", 5<<20))
+	for path, part := range map[string]string{
+		broken: "unexpected EOF", odd: "SCMP_ACT_SHRUG", long: "too many", "/no/such/profile": "no such file", "/dev/zero": "not a regular file", "/": "not a regular file",
+	} {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
+		localProfile(path)(config)
+		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		wantCode(t, path, err, codes.InvalidArgument, path, part)
+	}
+	wantNothingIn(t, p)
+
+	path, edit := profile(t, deny("SCMP_ACT_ERRNO", "mkdirat"))
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+	edit(config)
+	c := p.createFrom(config)
+	must(t, os.Remove(path))
+	c.start()
+	c.waitLine("up")
+	if got := strings.TrimSpace(c.exec("status", "Seccomp")); got != "2" {
+		t.Errorf("a command is confined by %q, want a filter, after the profile has gone", got)
+	}
+}
+
+// A profile is written for what a guest does. What its worker has to say to the
+// server, and do at all, it does under any.
+func TestContainersRunUnderAnySeccompProfile(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	_, noNetwork := profile(t, deny("SCMP_ACT_KILL_PROCESS", "socket", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "recvfrom", "recvmsg", "getsockopt"))
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top"}}.Config()
+	noNetwork(config)
+	c := p.createFrom(config)
+	c.start()
+	c.waitLine("up")
+	r, err := n.Client.Exec(t.Context(), c.id, 30, "echo", "in here")
+	if err != nil || string(r.GetStdout()) != "in here\n" {
+		t.Errorf("a command gives %v, %v", r, err)
+	}
+	_, err = n.Client.ReopenContainerLog(t.Context(), &runtime.ReopenContainerLogRequest{ContainerId: c.id})
+	must(t, err)
+	s, _ := c.stop(10)
+	c.wantExit(s, 143, "Error")
+
+	_, nothing := profile(t, `{"defaultAction":"SCMP_ACT_ERRNO"}`)
+	p.wantTool("no file is opened", nothing, "echo", "no file is opened")
+	p.wantToolFails("not permitted", nothing, "cat", "/etc/marker")
+	_, deadly := profile(t, `{"defaultAction":"SCMP_ACT_KILL_PROCESS"}`)
+	p.wantTool("no file is opened", deadly, "echo", "no file is opened")
+	s, _, _ = p.tool(deadly, "cat", "/etc/marker")
+	if s.ExitCode != 159 || s.Reason != "Error" || !strings.Contains(s.Message, "seccomp profile") {
+		t.Errorf("a forbidden call ends in %d, %s, %q", s.ExitCode, s.Reason, s.Message)
+	}
+}
+
 func TestSupplementalGroupsPolicies(t *testing.T) {
 	p := sharedNode(t).hostPod(t)
 	groups := func(policy runtime.SupplementalGroupsPolicy) func(containerConfig) {

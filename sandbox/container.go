@@ -53,6 +53,7 @@ type containerRecord struct {
 	Root       RootSpec        `json:"root"`
 	Cgroup     string          `json:"cgroup"`
 	Label      Label           `json:"label,omitzero"`
+	Filter     []byte          `json:"filter,omitempty"` // of system calls, from a profile of the node
 	// ParentOOMKills counts the kills for memory in and below the parent of
 	// the cgroup before the start; nil where the cgroup itself can be asked.
 	ParentOOMKills *uint64     `json:"parentOOMKills,omitempty"`

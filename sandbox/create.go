@@ -46,6 +46,10 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if err != nil {
 		return nil, err
 	}
+	filter, err := m.readFilter(&config.Security)
+	if err != nil {
+		return nil, err
+	}
 	id := newID()
 	cgroup, err := m.Cgroups.Find(pod.Config.CgroupParent, id)
 	if err != nil {
@@ -53,7 +57,7 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	}
 	// The record has the cgroup's place before it is made: after a crash the pod, which
 	// says where, may be gone.
-	rec := containerRecord{ID: id, PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now(), Cgroup: cgroup.Path()}
+	rec := containerRecord{ID: id, PodID: p.id, Config: config, Phase: PhaseCreating, CreatedAt: time.Now(), Cgroup: cgroup.Path(), Filter: filter}
 	key := containerKey(p.id, &config)
 	if err := m.reserve(key, rec.ID); err != nil {
 		return nil, err

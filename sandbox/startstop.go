@@ -144,7 +144,7 @@ func (m *Manager) confinement(rec *containerRecord) (ProcessSpec, error) {
 	if err != nil {
 		return ProcessSpec{}, err
 	}
-	filter, err := m.filter(s)
+	filter, err := m.filter(rec)
 	if err != nil {
 		return ProcessSpec{}, fmt.Errorf("seccomp: %w", err)
 	}
@@ -159,16 +159,32 @@ func (m *Manager) confinement(rec *containerRecord) (ProcessSpec, error) {
 	return spec, nil
 }
 
-func (m *Manager) filter(s *Security) ([]byte, error) {
+func (m *Manager) filter(rec *containerRecord) ([]byte, error) {
+	s := &rec.Config.Security
 	switch {
 	case s.Privileged:
 		return nil, nil
-	case s.Seccomp == SeccompLocalhost:
+	case s.Seccomp == SeccompLocalhost && rec.Filter != nil:
+		return rec.Filter, nil
+	case s.Seccomp == SeccompLocalhost: // made by an older daemon
 		return m.Filters.Localhost(s.SeccompProfile)
 	case s.Seccomp == SeccompDefault || m.SeccompByDefault:
 		return m.Filters.Default()
 	}
 	return nil, nil
+}
+
+// readFilter reads the profile of a container. Its commands are confined as it is,
+// also when the file has changed or gone since.
+func (m *Manager) readFilter(s *Security) ([]byte, error) {
+	if s.Privileged || s.Seccomp != SeccompLocalhost {
+		return nil, nil
+	}
+	filter, err := m.Filters.Localhost(s.SeccompProfile)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	return filter, nil
 }
 
 // maxProcs is how many threads of the worker may run Go code at once: the

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/imageservice"
 	"github.com/cri-wasmer/cri-wasmer/imageservice/codecache"
@@ -119,8 +122,9 @@ var _ sandbox.Filters = filters{}
 
 func (filters) Default() ([]byte, error) { return seccomp.Default() }
 
+// Localhost reads a profile, which a pod may name, but not what else there is.
 func (filters) Localhost(path string) ([]byte, error) {
-	profile, err := os.ReadFile(path)
+	profile, err := readProfile(path)
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w: %w", err, sandbox.ErrInvalid)
 	}
@@ -129,4 +133,24 @@ func (filters) Localhost(path string) ([]byte, error) {
 		return nil, fmt.Errorf("profile %s: %w: %w", path, err, sandbox.ErrInvalid)
 	}
 	return filter, nil
+}
+
+const maxProfile = 4 << 20 // bytes
+
+func readProfile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe must not wait for its writer
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	case info.Size() > maxProfile:
+		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes are too many", info.Size())}
+	}
+	return io.ReadAll(io.LimitReader(f, maxProfile))
 }

@@ -136,7 +136,8 @@ static int set_groups(const struct step *s)
 	return (int)syscall(SYS_setgroups, (size_t)s->len / 4, s->data);
 }
 
-static int seccomp_filter(const struct entry *e, const struct step *s)
+/* The filter need not let anything be closed: that comes first. */
+static int seccomp_filter(struct entry *e, const struct step *s)
 {
 	struct sock_filter *insns = malloc(s->len);
 	if (!insns)
@@ -184,9 +185,12 @@ static int apparmor(const char *profile)
 	return errno == ENOENT ? write_file("/proc/self/attr/current", command, (size_t)n) : -1;
 }
 
-void entry_close_rest(const struct entry *e)
+void entry_close_rest(struct entry *e)
 {
 	unsigned from = 0;
+	if (e->closed)
+		return;
+	e->closed = 1;
 	for (unsigned fd = 0; fd < 64; fd++) {
 		if (!(e->kept >> fd & 1))
 			continue;

@@ -208,7 +208,11 @@ func (l *Launcher) exitOf(p *process, status *waitStatus) sandbox.Exit {
 		e.Message = "the process is gone and left no exit record: the node was rebooted"
 	case status.signal != 0:
 		e.Code, e.Signal = int32(128+status.signal), status.signal
-		if status.signal != int(unix.SIGKILL) {
+		switch unix.Signal(status.signal) {
+		case unix.SIGKILL:
+		case unix.SIGSYS:
+			e.Message = "killed for a system call that its seccomp profile forbids"
+		default:
 			e.Reason = sandbox.ReasonEngine
 			e.Message = fmt.Sprintf("the worker died of %s%s", unix.SignalName(unix.Signal(status.signal)), words(p.dir))
 		}

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
 // Denied is what happens to a process that makes a forbidden system call.
@@ -71,6 +73,20 @@ var named = []uint64{unix.PR_SET_VMA, unix.PR_SET_NAME}
 func (p *policy) needs() {
 	p.prepend(rule{action: allow}, needed...)
 	p.threads()
+}
+
+// reports puts before the other rules of the policy what a worker needs to tell the
+// daemon that it runs and how it ended, and to be asked things meanwhile: on its own
+// descriptors, or in a way in which it never calls for its guest.
+func (p *policy) reports() {
+	on := func(fd uint64, names ...string) { p.prepend(is(0, fd), names...) }
+	on(workerv1.FDControl, "accept4", "getsockopt")
+	on(workerv1.FDExitRecord, "pwrite64")
+	p.prepend(is(2, unix.MSG_CMSG_CLOEXEC), "recvmsg")
+	p.prepend(rule{action: allow, conditions: []condition{ // to whom it is connected; the guest has sendmsg
+		{arg: 3, op: equal, value: unix.MSG_NOSIGNAL}, {arg: 4, op: equal, value: 0},
+	}}, "sendto")
+	p.prepend(rule{action: allow}, "dup") // its streams
 }
 
 // threads lets a process make threads and name them.

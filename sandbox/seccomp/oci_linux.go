@@ -77,9 +77,9 @@ func WithCapabilities(caps []string) Option {
 func capName(c string) string { return strings.TrimPrefix(strings.ToUpper(c), "CAP_") }
 
 // AllowWorker lets the worker make the system calls without which it cannot run
-// at all (memory, threads, signals, time, reading and writing), whatever the
-// profile says of them. Use it where a profile is written for what the guest
-// does. Files and sockets stay as the profile has them.
+// at all (memory, threads, signals, time, reading and writing, and what it says to
+// the daemon), whatever the profile says of them. Use it where a profile is written
+// for what the guest does. Files and sockets stay as the profile has them.
 func AllowWorker() Option { return func(o *options) { o.worker = true } }
 
 // FromOCI gives the program of a profile in the form of the OCI runtime
@@ -108,6 +108,7 @@ func FromOCI(data []byte, opts ...Option) ([]byte, error) {
 	}
 	if o.worker {
 		p.needs()
+		p.reports()
 	}
 	program, err := p.compile()
 	if err != nil {

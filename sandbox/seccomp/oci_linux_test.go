@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	workerv1 "github.com/cri-wasmer/cri-wasmer/proto/worker/v1"
 )
 
 func TestFromOCI(t *testing.T) {
@@ -55,6 +57,10 @@ func TestFromOCI(t *testing.T) {
 			[]want{{"read", nil, allow}, {"write", nil, eperm}}},
 		{"worker's calls", `{"defaultAction":"SCMP_ACT_KILL","syscalls":[{"names":["futex"],"action":"SCMP_ACT_ERRNO"}]}`, []Option{AllowWorker()},
 			[]want{{"futex", nil, allow}, {"clone", []uint64{threadFlags}, allow}, {"clone", []uint64{17}, killThread}, {"socket", []uint64{2}, killThread}, {"prctl", []uint64{unix.PR_SET_VMA}, allow}}},
+		{"worker's reports", `{"defaultAction":"SCMP_ACT_KILL","syscalls":[{"names":["sendto","accept4"],"action":"SCMP_ACT_ERRNO"}]}`, []Option{AllowWorker()},
+			[]want{{"sendto", []uint64{3, 1, 1, unix.MSG_NOSIGNAL, 0}, allow}, {"sendto", []uint64{3, 1, 1, unix.MSG_NOSIGNAL, 1}, eperm}, {"sendto", []uint64{3, 1, 1, 0, 0}, eperm},
+				{"accept4", []uint64{workerv1.FDControl}, allow}, {"accept4", []uint64{workerv1.FDFirstFree}, eperm}, {"sendmsg", []uint64{3}, killThread},
+				{"recvmsg", []uint64{9, 1, unix.MSG_CMSG_CLOEXEC}, allow}, {"recvmsg", []uint64{9, 1, 0}, killThread}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
