@@ -110,7 +110,9 @@ func (c *Cache) run(ctx context.Context, module, out *os.File, compiler string, 
 		cmd.Process.Kill()
 	}
 	gate.Close()
-	err = cmd.Wait()
+	if err = cmd.Wait(); errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; another child, between fork and exec, held its output open
+	}
 	free()
 	if jailErr != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: confine the compiler: %w", ErrCompile, jailErr)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,6 +40,14 @@ func fakeVerify(how string) {
 	switch how {
 	case "accepts":
 		resp.Accepted, resp.By = true, fmt.Sprintf("%s, %d signatures", req.Demand.Cosign.Keys[0].Name, len(req.Signatures))
+	case "lingers": // another process holds its output open
+		child := exec.Command("/bin/sleep", "3")
+		child.Stdout, child.Stderr = os.Stdout, os.Stderr
+		if err := child.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(3)
+		}
+		resp.Accepted, resp.By = true, "k.pub, 1 signatures"
 	case "refuses":
 		resp.Reasons = []string{"it is forged"}
 	case "complains":
@@ -232,6 +241,7 @@ func TestVerdicts(t *testing.T) {
 		text string
 	}{
 		{"accepts", signed(), nil, ""},
+		{"lingers", signed(), nil, ""},
 		{"refuses", signed(), imgerr.ErrSignature, "it is forged"},
 		{"complains", signed(), imgerr.ErrSignature, "the key is no key"},
 		{"fails", signed(), imgerr.ErrSignature, "out of luck"},

@@ -146,7 +146,11 @@ func (v *Verifier) run(ctx context.Context, req *verifyv1.Request) (*verifyv1.Re
 	// The kernel sends the death signal when the thread ends that forked.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; another child, between fork and exec, held its output open
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
