@@ -248,6 +248,55 @@ func TestServerKilledWhileAPluginWorks(t *testing.T) {
 	}
 }
 
+// TestServerServesThoughPluginsHang: a plugin that hangs is often why pods are unfinished
+// when a server ends. The next one gives each no more than it gives any undoing, and
+// to all of them at once.
+func TestServerServesThoughPluginsHang(t *testing.T) {
+	conf, bin := t.TempDir(), t.TempDir()
+	must(t, os.WriteFile(filepath.Join(conf, "10-net.conflist"), []byte(okNetwork), 0o644))
+	works := filepath.Join(bin, "works")
+	must(t, os.WriteFile(works, []byte(slowPlugin), 0o755))
+	n := ownNode(t, nodeOptions{flags: map[string]string{"cni-conf-dir": conf, "cni-bin-dirs": bin}})
+	ctx, cancel := contextWithTimeout(t, patience)
+	defer cancel()
+	const pods = 4
+	failed := make(chan error, pods)
+	for range pods {
+		config := n.podConfig(criclient.PodSpec{})
+		go func() {
+			_, err := n.Client.RunPod(ctx, config, "")
+			failed <- err
+		}()
+	}
+	eventually(t, "the plugins to work", func() bool {
+		added, err := filepath.Glob(filepath.Join(bin, "added-*"))
+		return err == nil && len(added) == pods
+	})
+	must(t, n.Kill())
+	for range pods {
+		<-failed
+	}
+	must(t, os.WriteFile(works+".new", []byte(strings.Replace(slowPlugin, "ADD) ", "ADD|DEL) ", 1)), 0o755))
+	must(t, os.Rename(works+".new", works))
+	start := time.Now()
+	must(t, n.Start(t.Context()))
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("with %d pods whose plugins hang the server served after %v", pods, took)
+	}
+	ids := podIDs(t, n, nil)
+	if len(ids) != pods {
+		t.Errorf("the pods are %q, want those %d that are not undone", ids, pods)
+	}
+	must(t, os.WriteFile(works+".new", []byte(worksPlugin), 0o755))
+	must(t, os.Rename(works+".new", works))
+	for _, id := range ids {
+		must(t, n.Client.RemovePod(t.Context(), id))
+	}
+	if added, err := filepath.Glob(filepath.Join(bin, "added-*")); err != nil || len(added) != 0 {
+		t.Errorf("the plugin still keeps %q, %v", added, err)
+	}
+}
+
 // stubbornPlugin fails to add, and to delete while a file is there.
 const stubbornPlugin = `#!/bin/sh
 dir=$(dirname "$0")

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
+
+	"github.com/cri-wasmer/cri-wasmer/internal/undo"
 )
 
 // recover reads what an earlier daemon left, asks each process whether it
@@ -25,12 +28,7 @@ func (m *Manager) recover(ctx context.Context) error {
 		return fmt.Errorf("settle references to images: %w", err)
 	}
 	// What fails for one object is left for its removal, and stops nobody else.
-	for _, p := range m.Pods() {
-		if err := m.recoverPod(ctx, p); err != nil {
-			m.Logger.Error("pod is not recovered", "pod", p.id, "error", err)
-			p.rec.Phase = PhaseNotReady
-		}
-	}
+	m.recoverPods(ctx)
 	for _, c := range m.Containers() {
 		if err := m.recoverContainer(ctx, c); err != nil {
 			m.Logger.Error("container is not recovered", "container", c.id, "error", err)
@@ -41,6 +39,30 @@ func (m *Manager) recover(ctx context.Context) error {
 		m.Logger.Error("not all that belongs to nobody is removed", "error", err)
 	}
 	return nil
+}
+
+// recoverPods goes on with all pods. Those that were never ready are undone at the same
+// time, with as much patience as for any undoing: plugins of the network that hang
+// must not keep the daemon from serving.
+func (m *Manager) recoverPods(ctx context.Context) {
+	var abandoning sync.WaitGroup
+	defer abandoning.Wait()
+	for _, p := range m.Pods() {
+		if p.rec.Phase == PhaseCreating {
+			abandoning.Go(func() { m.settlePod(p, m.abandonPod(ctx, p)) })
+			continue
+		}
+		m.settlePod(p, m.recoverPod(p))
+	}
+}
+
+// settlePod leaves a pod that cannot be recovered to whoever removes it.
+func (m *Manager) settlePod(p *Pod, err error) {
+	if err == nil {
+		return
+	}
+	m.Logger.Error("pod is not recovered", "pod", p.id, "error", err)
+	p.rec.Phase = PhaseNotReady
 }
 
 // giveUp shows a container that cannot be recovered as one that has exited.
@@ -99,12 +121,9 @@ func (m *Manager) holds() map[string][]string {
 	return holds
 }
 
-// recoverPod finishes what a crash cut off: a pod that was never ready goes, a
-// pod whose network or init is gone is not ready.
-func (m *Manager) recoverPod(ctx context.Context, p *Pod) error {
-	if p.rec.Phase == PhaseCreating {
-		return m.abandonPod(ctx, p)
-	}
+// recoverPod looks whether a pod lives: one whose network or init is gone is not
+// ready.
+func (m *Manager) recoverPod(p *Pod) error {
 	if p.rec.Init != nil {
 		init, err := m.Launcher.Adopt(*p.rec.Init, m.podDir(p.id))
 		if err != nil {
@@ -137,7 +156,10 @@ func (m *Manager) podAlive(p *Pod) bool {
 	return err == nil
 }
 
+// abandonPod finishes what a crash cut off: a pod that was never ready goes.
 func (m *Manager) abandonPod(ctx context.Context, p *Pod) error {
+	ctx, cancel := context.WithTimeout(ctx, undo.Timeout)
+	defer cancel()
 	m.Logger.Info("remove pod that was never ready", "pod", p.id)
 	if err := m.endInitUnrecorded(ctx, p); err != nil {
 		return err

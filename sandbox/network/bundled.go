@@ -16,6 +16,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 const (
@@ -106,13 +108,13 @@ func (c *CNI) UpdatePodCIDR(cidr string) error {
 	for _, s := range strings.Split(cidr, ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(s))
 		if err != nil {
-			return fmt.Errorf("pod CIDR: %w", err)
+			return fmt.Errorf("pod CIDR: %w: %w", err, sandbox.ErrInvalid)
 		}
 		subs = append(subs, p)
 	}
 	subs, err := checkSubnets(subs)
 	if err != nil {
-		return fmt.Errorf("pod CIDR: %w", err)
+		return fmt.Errorf("pod CIDR: %w: %w", err, sandbox.ErrInvalid)
 	}
 	changed, err := c.bundled.update(subs)
 	if changed {

@@ -499,8 +499,8 @@ func TestUpdatePodCIDRRefusesNonsense(t *testing.T) {
 	conf := testConfig(t, realPlugins(t))
 	c := newCNI(t, conf)
 	for _, cidr := range []string{"10.0.0.0", "10.0.0.0/24,10.1.0.0/24", "10.0.0.1/32", "x", "10.0.0.0/24,", "::ffff:10.0.0.0/120"} {
-		if err := c.UpdatePodCIDR(cidr); err == nil {
-			t.Errorf("UpdatePodCIDR(%q) = nil, want an error", cidr)
+		if err := c.UpdatePodCIDR(cidr); !errors.Is(err, sandbox.ErrInvalid) {
+			t.Errorf("UpdatePodCIDR(%q) = %v, want an error of kind ErrInvalid", cidr, err)
 		}
 	}
 	if err := c.UpdatePodCIDR(""); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -17,8 +18,11 @@ import (
 // which attachments are valid (the GC verb of CNI 1.1) where the configuration
 // allows it. Last it claims the subnets of the bundled network, as pods that stay
 // have addresses there. It must not run beside Setup. All steps run; their errors are
-// joined.
+// joined. Plugins that hang get no more than orphansTimeout together, as the daemon
+// serves nobody meanwhile; what is left then is there for the next call.
 func (c *CNI) Orphans(ctx context.Context, keep map[string]bool) error {
+	ctx, cancel := within(ctx, min(orphansTimeout, c.conf.PluginTimeout))
+	defer cancel()
 	var errs []error
 	cached, err := c.lib.GetCachedAttachments("")
 	if err != nil {
@@ -41,6 +45,9 @@ func (c *CNI) Orphans(ctx context.Context, keep map[string]bool) error {
 	return errors.Join(errs...)
 }
 
+// orphansTimeout bounds all plugins of one Orphans.
+const orphansTimeout = 30 * time.Second
+
 // claimAtStart does not fail: Status tells.
 func (c *CNI) claimAtStart() {
 	n, err := c.network()
@@ -55,8 +62,6 @@ func (c *CNI) claimAtStart() {
 // disconnectOrphan knows of the pod only what the cache holds: host ports go
 // with all others of orphans.
 func (c *CNI) disconnectOrphan(ctx context.Context, a *libcni.NetworkAttachment) error {
-	ctx, cancel := within(ctx, c.conf.PluginTimeout)
-	defer cancel()
 	pod := sandbox.PodNetwork{ID: a.ContainerID}
 	for _, arg := range a.CniArgs {
 		switch arg[0] {
@@ -81,8 +86,6 @@ func (c *CNI) gc(ctx context.Context, keep map[string]bool) error {
 	for id := range keep {
 		args.ValidAttachments = append(args.ValidAttachments, types.GCAttachment{ContainerID: id, IfName: ifName})
 	}
-	ctx, cancel := within(ctx, c.conf.PluginTimeout)
-	defer cancel()
 	if err := c.lib.GCNetworkList(ctx, n.list, args); err != nil {
 		return fmt.Errorf("collect garbage of CNI network %q: %w", n.list.Name, err)
 	}

@@ -530,3 +530,50 @@ func TestOrphansOfANodesOwnNetwork(t *testing.T) {
 	}
 	wantNoTraces(t, c)
 }
+
+// TestOrphansWhosePluginsHangAreLeftForTheNextTime: the daemon serves nobody meanwhile.
+func TestOrphansWhosePluginsHangAreLeftForTheNextTime(t *testing.T) {
+	hangs := filepath.Join(t.TempDir(), "hangs")
+	c, conf, calls := scriptNode(t, "1.1.0", `ADD) echo '`+okResult+`';; DEL) if [ -e `+hangs+` ]; then exec sleep 1000; fi;;`)
+	const pods = 5
+	for i := range pods {
+		if _, err := c.Setup(t.Context(), pod(c, fmt.Sprint("hangs-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(hangs, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	conf.PluginTimeout = time.Second
+	c = newCNI(t, conf)
+	start := time.Now()
+	if err := c.Orphans(t.Context(), nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Orphans = %v, want that time ran out", err)
+	}
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("Orphans took %v for %d pods, with a second for all", took, pods)
+	}
+	if err := os.Remove(hangs); err != nil {
+		t.Fatal(err)
+	}
+	conf.PluginTimeout = 0
+	if err := newCNI(t, conf).Orphans(t.Context(), nil); err != nil {
+		t.Errorf("Orphans, tried again: %v", err)
+	}
+	for i := range pods {
+		if id := fmt.Sprint("hangs-", i); !strings.HasPrefix(lastCall(calls(), id), "DEL") {
+			t.Errorf("DEL was not called for %s", id)
+		}
+	}
+	wantNoTraces(t, c)
+}
+
+// lastCall is the last of the calls for a pod.
+func lastCall(calls []string, id string) string {
+	for _, call := range slices.Backward(calls) {
+		if strings.Contains(call, " "+id+" ") {
+			return call
+		}
+	}
+	return ""
+}
