@@ -711,6 +711,12 @@ func TestCgroupParentOfAPod(t *testing.T) {
 			t.Errorf("with the parent %q the container is in\n%swant it below %s", asked, groups, want)
 		}
 	}
+	for _, parent := range []string{"/", "../..", "/bread\n"} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		config.Linux.CgroupParent = parent
+		_, err := n.Client.RunPod(t.Context(), config, "")
+		wantCode(t, parent, err, codes.InvalidArgument, "parent")
+	}
 }
 
 func TestPIDNamespaces(t *testing.T) {

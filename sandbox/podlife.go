@@ -92,6 +92,9 @@ func (m *Manager) checkPod(c *PodConfig) error {
 	if err := m.checkAppArmor(c.AppArmor); err != nil {
 		return err
 	}
+	if _, err := m.Cgroups.OfParent(c.CgroupParent); err != nil { // its containers would say so
+		return err
+	}
 	_, err := sysctlsOf(c)
 	return err
 }

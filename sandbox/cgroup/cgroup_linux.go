@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -138,6 +139,9 @@ func (m *Manager) Driver() sandbox.CgroupDriver { return m.driver }
 func (m *Manager) parentPath(parent string) (string, error) {
 	if parent == "" {
 		return m.parent, nil
+	}
+	if strings.ContainsFunc(parent, unicode.IsControl) { // the kernel takes no line breaks either
+		return "", invalid("parent %q has control characters", parent)
 	}
 	slice := strings.HasSuffix(parent, ".slice")
 	if m.driver == sandbox.DriverSystemd {

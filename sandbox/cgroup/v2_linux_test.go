@@ -274,9 +274,15 @@ func TestStaleEmptyGroupIsReplaced(t *testing.T) {
 func TestRequestsThatNameNoGroup(t *testing.T) {
 	f := newFakeV2(t, allControllers...)
 	m := f.manager(nil, sandbox.DriverCgroupfs)
-	for _, at := range [][2]string{{"", ""}, {"", "a/b"}, {"", ".."}, {"/", "a"}, {"kubepods-pod1.slice", "a"}} {
+	for _, at := range [][2]string{{"", ""}, {"", "a/b"}, {"", ".."}, {"/", "a"}, {"kubepods-pod1.slice", "a"}, {"/pods\x00", "a"}, {"/pods\n", "a"}} {
 		if _, err := m.Create(t.Context(), at[0], at[1], sandbox.Resources{}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: got %v, want an invalid request", at, err)
+		}
+		if at[0] == "" {
+			continue
+		}
+		if _, err := m.OfParent(at[0]); !errors.Is(err, ErrInvalid) {
+			t.Errorf("of parent %q: got %v, want an invalid request", at[0], err)
 		}
 	}
 	for _, p := range []string{"", "/", "a", "/a/../b", "/a/"} {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -298,6 +299,9 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 		return nil, err
 	}
 	host, err := filepath.EvalSymlinks(d.HostPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, invalid("the host has no device %q", d.HostPath)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +318,8 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 	if len(nodes) == 0 {
 		return nil, invalid("%q is not a device", d.HostPath)
 	}
-	if target == "/" || target == "/dev" && !isDirectory(host) {
+	own := slices.Contains(devDirs, strings.TrimPrefix(target, "/dev/"))
+	if target == "/" || (target == "/dev" || own) && !isDirectory(host) {
 		return nil, invalid("device %q at %q", d.HostPath, target)
 	}
 	return nodes, nil
