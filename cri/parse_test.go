@@ -4,6 +4,7 @@ package cri
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -192,6 +193,19 @@ func TestSeccompProfiles(t *testing.T) {
 	} {
 		if mode, file, err := parseSeccomp(tc.profile, tc.path); mode != tc.mode || file != tc.file || err != nil {
 			t.Errorf("%s: got %q %q %v, want %q %q", name, mode, file, err, tc.mode, tc.file)
+		}
+	}
+}
+
+func TestStatusListsHugePagesInOneOrder(t *testing.T) {
+	r := sandbox.Resources{HugepageLimits: map[string]uint64{"2MB": 5, "1GB": 6, "64KB": 7}}
+	for range 20 {
+		var got []string
+		for _, h := range showResources(&r).HugepageLimits {
+			got = append(got, h.PageSize)
+		}
+		if want := []string{"1GB", "2MB", "64KB"}; !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package cri
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	runtimev1 "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -146,8 +148,8 @@ func showResources(r *sandbox.Resources) *runtimev1.LinuxContainerResources {
 		CpuPeriod: r.CPUPeriod, CpuQuota: r.CPUQuota, CpuShares: r.CPUShares, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
 		MemoryLimitInBytes: r.MemoryLimit, MemorySwapLimitInBytes: r.MemorySwap, OomScoreAdj: r.OOMScoreAdj, Unified: r.Unified,
 	}
-	for size, limit := range r.HugepageLimits {
-		res.HugepageLimits = append(res.HugepageLimits, &runtimev1.HugepageLimit{PageSize: size, Limit: limit})
+	for _, size := range slices.Sorted(maps.Keys(r.HugepageLimits)) { // the same at each look
+		res.HugepageLimits = append(res.HugepageLimits, &runtimev1.HugepageLimit{PageSize: size, Limit: r.HugepageLimits[size]})
 	}
 	return res
 }

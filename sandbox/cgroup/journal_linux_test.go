@@ -102,7 +102,7 @@ func TestV2MemoryInUseIsNotTakenAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.put(g.Path()+"/memory.current", "50000000\n")
-	f.put(g.Path()+"/memory.stat", "anon 20000000\nactive_file 10000000\ninactive_file 20000000\n")
+	f.put(g.Path()+"/memory.stat", "anon 20000000\nactive_file 10000000\ninactive_file 15000000\nslab_reclaimable 5000000\n")
 	for limit, fits := range map[int64]bool{30 << 20: true, 20000000: true, 19 << 20: false, -1: true} {
 		err := g.Update(t.Context(), sandbox.Resources{MemoryLimit: limit})
 		if (err == nil) != fits || !fits && !errors.Is(err, sandbox.ErrPrecondition) {

@@ -247,7 +247,7 @@ func (t *v2) setMemory(p string, r *sandbox.Resources) error {
 }
 
 // checkInUse refuses a memory limit, as the kernel does on v1, where the group
-// uses more that cannot be written back: to make it fit, the kernel would kill.
+// uses more than it can give back: to make it fit, the kernel would kill.
 func (t *v2) checkInUse(p string, limit int64) error {
 	if limit == noLimit {
 		return nil
@@ -257,7 +257,9 @@ func (t *v2) checkInUse(p string, limit int64) error {
 	r.dir = t.root + p
 	inUse := r.number("memory.current")
 	stat := r.text("memory.stat")
-	inUse = less(inUse, keyed(stat, "active_file")+keyed(stat, "inactive_file"))
+	for _, reclaimable := range []string{"active_file", "inactive_file", "slab_reclaimable"} {
+		inUse = less(inUse, keyed(stat, reclaimable))
+	}
 	if inUse <= uint64(limit) {
 		return nil
 	}
