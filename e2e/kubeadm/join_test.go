@@ -115,6 +115,8 @@ func (m *machine) checkDoctor(t *testing.T) {
 func startMachine(t *testing.T) *machine {
 	t.Helper()
 	must(t, kubenode.Prepare())
+	// As kubeadm's guide has it; a network namespace may inherit something else.
+	must(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
 	registry, err := images.NewRegistry()
 	must(t, err)
 	t.Cleanup(registry.Close)
