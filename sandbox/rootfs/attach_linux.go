@@ -188,7 +188,22 @@ func (s *site) attach(a *attachment) error {
 		return err
 	}
 	defer unix.Close(target)
-	return s.do(StepAttach, a.target, func() error { return moveTo(a.fd, target) })
+	return s.do(StepAttach, a.target, func() error {
+		if err := s.wantOutsideProc(target); err != nil {
+			return err
+		}
+		return s.place(a.fd, target)
+	})
+}
+
+// wantOutsideProc refuses a place that nobody would see: the process mounts proc over
+// it. A link may have led there, such as /dev/stdout.
+func (s *site) wantOutsideProc(target int) error {
+	path, err := readLink(int(s.proc.Fd()), fmt.Sprintf("thread-self/fd/%d", target))
+	if err == nil && below(path, "/proc") {
+		err = invalid("nothing can be mounted at %s: a container has the proc of its pid namespace there", path)
+	}
+	return err
 }
 
 // moveTo attaches a source. The kernel says only that it is invalid when one of
@@ -245,7 +260,7 @@ func (s *site) makeReadonly(path string) error {
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
 		return err
 	}
-	return moveTo(tree, fd)
+	return s.place(tree, fd)
 }
 
 func (s *site) mask(m *mask) error {
@@ -262,9 +277,9 @@ func (s *site) mask(m *mask) error {
 		return err
 	}
 	if dir {
-		return moveTo(m.empty, fd)
+		return s.place(m.empty, fd)
 	}
-	return moveTo(m.null, fd)
+	return s.place(m.null, fd)
 }
 
 func (s *site) makeWorkingDir() error {

@@ -26,9 +26,9 @@
 // Paths of the container are resolved by the kernel with RESOLVE_IN_ROOT, so a
 // symbolic link of a hostile image cannot lead out of the new root.
 //
-// Not done here: proc, sysfs and mqueue show the pid, network and ipc namespace
-// of whoever mounts them, so the container's process mounts them itself on the
-// empty directories that Build leaves at /proc, /sys and /dev/mqueue.
+// Not done here: proc shows the pid namespace of whoever mounts it, so the
+// container's process mounts it itself on the empty directory that Build leaves at
+// /proc, and nothing else can be mounted there. /sys and /dev/mqueue stay empty.
 //
 // The overlay is mounted volatile: a writable layer
 // does not outlive a reboot in any useful way, and without it the end of each

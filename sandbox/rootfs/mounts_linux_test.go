@@ -88,6 +88,66 @@ func TestPropagation(t *testing.T) {
 	}
 }
 
+// TestMountsOnASharedMountStayInside: what the container has on a mount that it shares
+// with the host is not for the host, which would keep it for ever. The mount is
+// shared all the same.
+func TestMountsOnASharedMountStayInside(t *testing.T) {
+	f := newFS(t)
+	dir := hostTmpfs(t, unix.MS_SHARED)
+	submount(t, dir, "a sub") // one below the top of the tree, with a blank in its path
+	for _, name := range []string{"masked", "readonly", "etc", "within"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host := tree(t, "nested/file", "hosts")
+	before := ourMounts(t)
+	r := mustBuild(t, f, sandbox.RootSpec{
+		ID: "c",
+		Mounts: []sandbox.Mount{
+			{HostPath: dir, ContainerPath: "/vol", Propagation: sandbox.PropagationShared},
+			{HostPath: dir + "/etc", ContainerPath: "/etc", Propagation: sandbox.PropagationShared},
+			{HostPath: host + "/nested", ContainerPath: "/vol/nested"},
+			{HostPath: host + "/nested", ContainerPath: "/vol/a sub/nested"},
+		},
+		Files:         []sandbox.BindFile{{HostPath: host + "/hosts", ContainerPath: "/etc/hosts"}},
+		Devices:       []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/vol/zero"}},
+		MaskedPaths:   []string{"/vol/masked"},
+		ReadonlyPaths: []string{"/vol/readonly"},
+	})
+	if got := ourMounts(t); got != before {
+		t.Errorf("the host has %d mounts more", got-before)
+	}
+	submount(t, dir, "a sub/after")
+	inside(t, r, func() error {
+		return errors.Join(
+			read("/vol/nested/file", "nested/file"), read("/vol/a sub/nested/file", "nested/file"), read("/etc/hosts", "hosts"),
+			wantErrno(os.WriteFile("/vol/masked/x", nil, 0o644), unix.EROFS), wantErrno(os.WriteFile("/vol/readonly/x", nil, 0o644), unix.EROFS),
+			read("/vol/a sub/after/file", "a sub/after"), unix.Mount("test", "/vol/within", "tmpfs", 0, ""), os.WriteFile("/vol/within/file", nil, 0o644),
+		)
+	})
+	within := filepath.Join(dir, "within")
+	if _, err := os.Stat(filepath.Join(within, "file")); err != nil {
+		t.Errorf("a mount of the container does not show on the host: %v", err)
+	}
+	unix.Unmount(within, unix.MNT_DETACH)
+}
+
+// TestNothingIsMountedBelowProc: the process will mount proc over it.
+func TestNothingIsMountedBelowProc(t *testing.T) {
+	f := newFS(t)
+	layer, host := tree(t, "sys-of-proc -> /proc/sys", "to-proc -> proc"), tree(t, "file")
+	for _, path := range []string{"/proc", "proc/", "/proc/cpuinfo", "/x/../proc/sys", "/sys-of-proc", "/to-proc/new", "/dev/stdout"} {
+		_, err := f.Build(context.Background(), sandbox.RootSpec{ID: "c", Layers: []string{layer}, Mounts: []sandbox.Mount{
+			{HostPath: host, ContainerPath: path},
+		}})
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "pid namespace") {
+			t.Errorf("%s: got %v, want that it is invalid because of proc", path, err)
+		}
+	}
+	mustBuild(t, f, sandbox.RootSpec{ID: "c", Mounts: []sandbox.Mount{{HostPath: host, ContainerPath: "/processes"}}})
+}
+
 func TestPropagationThatTheHostCannotGiveIsRefused(t *testing.T) {
 	f := newFS(t)
 	dir := hostTmpfs(t, unix.MS_PRIVATE)

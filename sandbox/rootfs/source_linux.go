@@ -1,12 +1,9 @@
 package rootfs
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -85,40 +82,17 @@ func propagate(fd int, flags uint, how uint64) error {
 // checkPeer says whether the mount that holds path has one of the optional
 // fields of /proc/self/mountinfo.
 func checkPeer(path string, fields ...string) error {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
-		return err
-	}
 	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	id := strconv.FormatUint(st.Mnt_id, 10)
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) < 7 || words[0] != id {
-			continue
-		}
-		for _, w := range words[6:] {
-			if w == "-" {
-				break
-			}
-			for _, want := range fields {
-				if strings.HasPrefix(w, want) {
-					return nil
-				}
-			}
-		}
-		return fmt.Errorf("%w: it is mounted on %q, which is not a shared mount (mount --make-rshared %s)",
-			ErrNotShared, words[4], words[4])
-	}
-	if err := lines.Err(); err != nil {
+	m, err := findMount(f, unix.AT_FDCWD, path)
+	if err != nil || m.has(fields...) {
 		return err
 	}
-	return fmt.Errorf("mount %s not found: %w", id, fs.ErrNotExist)
+	return fmt.Errorf("%w: it is mounted on %q, which is not a shared mount (mount --make-rshared %s)",
+		ErrNotShared, m.point, m.point)
 }
 
 // setAttributes makes the tree of fd read-only and applies the mount options.
