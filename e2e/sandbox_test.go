@@ -122,6 +122,31 @@ func TestMissingHostPathIsRefused(t *testing.T) {
 	wantNothingIn(t, p)
 }
 
+func TestNoProgramsOnMountsWithNoExec(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "hello"), guest(t, "hello-c"), 0o755))
+	config := func(command string, options ...string) containerConfig {
+		c := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Command: []string{command}, Args: []string{"top"}}.Config()
+		c.Mounts = []*runtime.Mount{{HostPath: dir, ContainerPath: "/mnt", MountOptions: options}}
+		return c
+	}
+	_, err := n.Client.Create(t.Context(), p.id, p.config, config("/mnt/hello", "noexec"))
+	wantCode(t, "a container", err, codes.InvalidArgument, "noexec")
+	for name, options := range map[string][]string{"with noexec": {"noexec"}, "without": nil} {
+		c := p.createFrom(config("/bin/tool", options...))
+		c.start()
+		c.waitLine("up")
+		r, err := n.Client.Exec(t.Context(), c.id, 30, "/mnt/hello")
+		if options != nil {
+			wantCode(t, name, err, codes.InvalidArgument, "noexec")
+		} else if err != nil || r.ExitCode != 0 {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
+	}
+}
+
 func TestGuestsCannotLeaveTheirRoot(t *testing.T) {
 	n := sharedNode(t)
 	p := n.hostPod(t)

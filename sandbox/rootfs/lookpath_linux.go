@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 // DefaultPath is searched when a container's environment has no PATH.
@@ -49,8 +51,9 @@ func Resolve(dir *os.File, path string, flags int) (*os.File, error) {
 // those of DefaultPath when it is empty. It returns the path in the container
 // and the file, opened for reading, which the caller closes.
 //
-// The error is *ErrNotFound, or *fs.PathError when the file is not a regular
-// one or cannot be opened.
+// The error is *ErrNotFound, or *fs.PathError when the file cannot be opened; that one
+// is of kind sandbox.ErrProgram when the file is not a regular one, or on a mount with
+// the option noexec.
 func LookPath(dir *os.File, file, cwd, pathEnv string) (string, *os.File, error) {
 	if file == "" {
 		return "", nil, &ErrNotFound{File: file, InPath: true}
@@ -75,15 +78,18 @@ func LookPath(dir *os.File, file, cwd, pathEnv string) (string, *os.File, error)
 		if err == nil {
 			return path, f, nil
 		}
-		if !absentFile(err) && !errors.Is(err, errNotRegular) {
+		if !absentFile(err) && !errors.Is(err, sandbox.ErrProgram) {
 			return "", nil, err
 		}
 	}
 	return "", nil, &ErrNotFound{File: file, InPath: true}
 }
 
-// errNotRegular is the cause of an error about a directory, device or pipe.
-var errNotRegular = errors.New("not a regular file")
+var (
+	// errNotRegular is the cause of an error about a directory, device or pipe.
+	errNotRegular = fmt.Errorf("not a regular file: %w", sandbox.ErrProgram)
+	errNoExec     = fmt.Errorf("permission denied: it is on a mount with the option noexec: %w", sandbox.ErrProgram)
+)
 
 func absentFile(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
@@ -121,9 +127,25 @@ func openRegular(dir *os.File, path string, flags int) (*os.File, error) {
 	if err == nil && !st.Mode().IsRegular() {
 		err = &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
 	}
+	if err == nil {
+		err = wantExec(f, path)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// wantExec refuses what no program may be started from: the kernel does not see that a
+// module is one.
+func wantExec(f *os.File, path string) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	if st.Flags&unix.ST_NOEXEC != 0 {
+		return &fs.PathError{Op: "open", Path: path, Err: errNoExec}
+	}
+	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
 
 func openDir(t *testing.T, path string) *os.File {
@@ -76,6 +78,27 @@ func TestLookPath(t *testing.T) {
 	}
 	if _, _, err := LookPath(dir, "/bin/dir", "/", ""); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory by name: got %v, want that it is not a regular file", err)
+	}
+}
+
+// TestLookPathMindsNoExec: a mount with that option has no programs.
+func TestLookPathMindsNoExec(t *testing.T) {
+	f := newFS(t)
+	host := tree(t, "tool")
+	r := mustBuild(t, f, sandbox.RootSpec{ID: "c", Layers: []string{tree(t, "bin/tool")}, Mounts: []sandbox.Mount{
+		{HostPath: host, ContainerPath: "/data", Options: []string{"noexec"}},
+		{HostPath: host, ContainerPath: "/programs"},
+	}})
+	_, _, err := LookPath(r.Dir, "/data/tool", "/", "")
+	if !errors.Is(err, sandbox.ErrProgram) || !strings.Contains(err.Error(), "noexec") {
+		t.Errorf("got %v, want that it is on a mount with noexec", err)
+	}
+	for path, want := range map[string]string{"/data:/bin": "/bin/tool", "/programs": "/programs/tool"} {
+		got, program, err := LookPath(r.Dir, "tool", "/", path)
+		if err != nil || got != want {
+			t.Errorf("in %s: got %q, %v, want %s", path, got, err, want)
+		}
+		program.Close()
 	}
 }
 
