@@ -402,6 +402,7 @@ func TestImageVolumes(t *testing.T) {
 	ref := n.pull(t, "volume", images.Rootfs{Layers: [][]images.File{
 		{{Name: "bread/", Type: typeDirectory}, {Name: "bread/rye", Data: []byte("rye\n")}}, {{Name: "top", Data: []byte("top\n")}},
 	}}.Artifact())
+	empty := n.pull(t, "volume-without-files", images.Rootfs{}.Artifact())
 	volume := func(sub string) func(containerConfig) {
 		return withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol", ImageSubPath: sub, Readonly: true})
 	}
@@ -416,12 +417,13 @@ func TestImageVolumes(t *testing.T) {
 	for name, edit := range map[string]func(containerConfig){
 		"missing sub path": volume("cake"),
 		"not read-only":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol"}),
+		"no files":         withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: empty}, ContainerPath: "/vol", Readonly: true}),
 		"unknown image":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "no.such/image:v1"}, ContainerPath: "/vol", Readonly: true}),
 	} {
 		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
 		edit(config)
 		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
-		wantError(t, name, err)
+		wantError(t, name, err, "ImageVolumeMountFailed")
 	}
 	wantNothingLeft(t, p)
 }

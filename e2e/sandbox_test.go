@@ -122,6 +122,40 @@ func TestMissingHostPathIsRefused(t *testing.T) {
 	wantNothingIn(t, p)
 }
 
+func TestMountsThatCannotBeAreRefused(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	dir := writeFile(t, "f", "")
+	file := filepath.Join(dir, "f")
+	at := func(host, path string) []*runtime.Mount {
+		return []*runtime.Mount{{HostPath: host, ContainerPath: path}}
+	}
+	for name, tc := range map[string]struct {
+		mounts []*runtime.Mount
+		code   codes.Code
+		part   string
+	}{
+		"missing host path":       {at(filepath.Join(dir, "missing"), "/a"), codes.FailedPrecondition, "missing"},
+		"below a file":            {at(filepath.Join(file, "x"), "/a"), codes.FailedPrecondition, "f/x"},
+		"relative host path":      {at("f", "/a"), codes.InvalidArgument, "not absolute"},
+		"over proc":               {at(dir, "/proc"), codes.InvalidArgument, "pid namespace"},
+		"over a file of proc":     {at(file, "/proc/cpuinfo"), codes.InvalidArgument, "pid namespace"},
+		"over a link to proc":     {at(file, "/dev/stdout"), codes.InvalidArgument, "pid namespace"},
+		"over the root":           {at(dir, "/a/.."), codes.InvalidArgument, "root"},
+		"directory over a file":   {at(dir, "/etc/marker"), codes.InvalidArgument, "a file cannot be mounted on a directory"},
+		"file over a directory":   {at(file, "/data"), codes.InvalidArgument, "a file cannot be mounted on a directory"},
+		"below a file inside":     {at(dir, "/etc/marker/x"), codes.InvalidArgument, "/etc/marker/x"},
+		"missing in a read-only":  {append(at(dir, "/a/missing"), &runtime.Mount{HostPath: dir, ContainerPath: "/a", Readonly: true}), codes.InvalidArgument, "read-only"},
+		"name that is too long":   {at(dir, "/"+strings.Repeat("a", 300)), codes.InvalidArgument, "too long"},
+		"host path that is no C ": {at("/\x00", "/a"), codes.InvalidArgument, "invalid"},
+	} {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Mounts: tc.mounts}.Config()
+		_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+		wantCode(t, name, err, tc.code, tc.part)
+	}
+	wantNothingIn(t, p)
+}
+
 func TestNoProgramsOnMountsWithNoExec(t *testing.T) {
 	n := sharedNode(t)
 	p := n.hostPod(t)

@@ -342,6 +342,9 @@ func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
 	if err != nil {
 		return mount, fmt.Errorf("%s: mount %s: %w", imageVolumeFailed, r.ContainerPath, err)
 	}
+	if len(image.Layers) == 0 {
+		return mount, fmt.Errorf("%s: mount %s: image %s has no files: %w", imageVolumeFailed, r.ContainerPath, r.Image, ErrImageVolume)
+	}
 	r.ImageID, mount.Layers = image.ID, image.Layers
 	return mount, nil
 }

@@ -318,8 +318,7 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 	if len(nodes) == 0 {
 		return nil, invalid("%q is not a device", d.HostPath)
 	}
-	own := slices.Contains(devDirs, strings.TrimPrefix(target, "/dev/"))
-	if target == "/" || (target == "/dev" || own) && !isDirectory(host) {
+	if target == "/" || target == "/dev" && !isDirectory(host) || inDevDir(target) {
 		return nil, invalid("device %q at %q", d.HostPath, target)
 	}
 	return nodes, nil
@@ -342,6 +341,11 @@ func lessMode(permissions string) (uint32, error) {
 		less |= 0o222
 	}
 	return less, nil
+}
+
+// inDevDir says whether path is where a container has a filesystem of its own.
+func inDevDir(path string) bool {
+	return slices.ContainsFunc(devDirs, func(dir string) bool { return below(path, "/dev/"+dir) })
 }
 
 func isDirectory(path string) bool {

@@ -3,6 +3,9 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cri-wasmer/cri-wasmer/sandbox"
 )
@@ -57,9 +60,25 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors about image volumes of that kind.
+// Is gives errors their kind: an image volume that failed, a host that does not have
+// what is asked for, or a request for what cannot be.
 func (e *Error) Is(target error) bool {
-	return target == sandbox.ErrImageVolume && (e.Step == StepImage || e.Step == StepSubPath)
+	ofHost := e.Step == StepSource || e.Step == StepDevice
+	ofContainer := slices.Contains([]Step{StepMountpoint, StepAttach, StepMask, StepReadonlyPath, StepWorkingDir}, e.Step)
+	switch target {
+	case sandbox.ErrImageVolume:
+		return e.Step == StepImage || e.Step == StepSubPath
+	case sandbox.ErrPrecondition:
+		return ofHost && e.errno(unix.ENOENT, unix.ENOTDIR) || errors.Is(e.Err, ErrNotShared)
+	case ErrInvalid:
+		return ofHost && e.errno(unix.EINVAL, unix.ELOOP, unix.ENAMETOOLONG) ||
+			ofContainer && e.errno(unix.EINVAL, unix.ELOOP, unix.ENAMETOOLONG, unix.ENOTDIR, unix.EROFS)
+	}
+	return false
+}
+
+func (e *Error) errno(any ...error) bool {
+	return slices.ContainsFunc(any, func(err error) bool { return errors.Is(e.Err, err) })
 }
 
 var (

@@ -459,7 +459,8 @@ func TestInvalidRequestsAreNamed(t *testing.T) {
 		"recursive ro and shared":   mount(sandbox.Mount{HostPath: "/", ContainerPath: "/a", Readonly: true, RecursiveReadonly: true, Propagation: "shared"}),
 		"device that is none":       {ID: "c", Devices: []sandbox.Device{{HostPath: "/etc/passwd"}}},
 		"device that is not there":  {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/no-such-oven"}}},
-		"device over a directory":   {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/dev/shm"}}},
+		"device at /dev/shm":        {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/dev/shm"}}},
+		"device in /dev/pts":        {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/dev/pts/zero"}}},
 		"device with odd rights":    {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", Permissions: "rx"}}},
 		"negative size of /dev/shm": {ID: "c", ShmSize: -1},
 	} {
