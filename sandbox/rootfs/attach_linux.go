@@ -177,13 +177,19 @@ func closeAfter(fd int, err error) error {
 func (s *site) attach(a *attachment) error {
 	target := -1
 	err := s.do(StepMountpoint, a.target, func() (err error) {
-		if a.fixed {
+		switch {
+		case a.ifThere:
+			target, err = openIn(s.top, a.target, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)
+		case a.fixed:
 			target, err = makeFixed(s.top, a.target)
-		} else {
+		default:
 			target, err = makePath(s.top, a.target, a.dir)
 		}
 		return err
 	})
+	if a.ifThere && (absent(err) || errors.Is(err, unix.ELOOP)) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

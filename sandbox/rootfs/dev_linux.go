@@ -55,16 +55,18 @@ var links = [][2]string{
 // own directories of /dev, which devices of the host never replace.
 var devDirs = []string{"shm", "pts", "mqueue"}
 
-// addDev makes /dev with its filesystems and devices, unless the request
-// mounts something of its own there.
+// addDev makes /dev with its filesystems and devices. What the request mounts there
+// instead has devices of its own; memory is shared in the pod all the same.
 func (b *build) addDev(p *plan) error {
 	nodes, err := b.devices()
 	if err != nil {
 		return err
 	}
 	if b.overridden("/dev") {
-		p.late, err = b.bindNodes(nodes)
-		return err
+		if p.late, err = b.bindNodes(nodes); err != nil {
+			return err
+		}
+		return b.addShm(&p.onDev, attachment{ifThere: true})
 	}
 	inside, outside := splitNodes(append(standardNodes(), nodes...))
 	made, bound := inside, []hostNode(nil)
@@ -137,7 +139,7 @@ func (b *build) mountDev(p *plan, nodes, bound []hostNode) error {
 	if err := b.addPts(p); err != nil {
 		return err
 	}
-	return b.addShm(p)
+	return b.addShm(&p.mounts, attachment{fixed: true})
 }
 
 // fillDev makes the directories and links of /dev. A device that was asked for
@@ -226,7 +228,7 @@ func (b *build) addPts(p *plan) error {
 	})
 }
 
-func (b *build) addShm(p *plan) error {
+func (b *build) addShm(to *[]attachment, a attachment) error {
 	if b.overridden("/dev/shm") {
 		return nil
 	}
@@ -235,7 +237,8 @@ func (b *build) addShm(p *plan) error {
 		if err != nil {
 			return err
 		}
-		p.mounts = append(p.mounts, attachment{fd: b.own(fd), target: "/dev/shm", dir: true, fixed: true})
+		a.fd, a.target, a.dir = b.own(fd), "/dev/shm", true
+		*to = append(*to, a)
 		return nil
 	})
 }

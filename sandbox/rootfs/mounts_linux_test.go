@@ -403,15 +403,31 @@ func TestDevicesOfTheHostDoNotWorkThroughMounts(t *testing.T) {
 
 func TestMountOverDevReplacesIt(t *testing.T) {
 	f := newFS(t)
-	host := tree(t, "my/file", "my/shm/", "log")
-	r := mustBuild(t, f, sandbox.RootSpec{ID: "c", Mounts: []sandbox.Mount{
+	host := tree(t, "my/file", "my/shm/mine/", "log")
+	pod := hostTmpfs(t, unix.MS_SHARED)
+	if err := errors.Join(os.WriteFile(pod+"/x", []byte("of the pod"), 0o644), os.Mkdir(pod+"/mine", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	r := mustBuild(t, f, sandbox.RootSpec{ID: "c", ShmPath: pod, Mounts: []sandbox.Mount{
 		{HostPath: host + "/log", ContainerPath: "/dev/termination-log"},
 		{HostPath: host + "/my", ContainerPath: "/dev"},
 	}})
 	inside(t, r, func() error {
 		_, err := os.Stat("/dev/null")
-		return errors.Join(read("/dev/file", "my/file"), read("/dev/termination-log", "log"), wantErrno(err, unix.ENOENT))
+		return errors.Join(
+			read("/dev/file", "my/file"), read("/dev/termination-log", "log"), wantErrno(err, unix.ENOENT),
+			read("/dev/shm/x", "of the pod"), os.WriteFile("/dev/shm/mine/x", nil, 0o644),
+		)
 	})
+	if _, err := os.Stat(host + "/my/shm/mine/x"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("/dev/shm is the volume's: %v", err)
+	}
+	for name, host := range map[string]string{"no shm": tree(t, "file"), "shm is a link": tree(t, "shm -> elsewhere"), "shm is a file": tree(t, "shm")} {
+		mustBuild(t, f, sandbox.RootSpec{ID: "d", ShmPath: pod, Mounts: []sandbox.Mount{{HostPath: host, ContainerPath: "/dev"}}})
+		if entries, err := os.ReadDir(host); err != nil || len(entries) != 1 {
+			t.Errorf("%s: the volume has become %v, %v", name, entries, err)
+		}
+	}
 }
 
 func TestShm(t *testing.T) {

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -18,6 +19,7 @@ type plan struct {
 	mapped       *mapped      // the root when its ids are mapped
 	owner        *owner       // of what is made in the root; nil: root
 	mounts       []attachment // in this order
+	onDev        []attachment // go on what the request mounts at /dev
 	late         []attachment // devices that go over the mounts
 	masks        []mask
 	readonly     []string // paths
@@ -33,6 +35,7 @@ type attachment struct {
 	target  string // clean path of the container
 	dir     bool
 	fixed   bool    // target must not be, or be reached through, a link of the image
+	ifThere bool    // a target that is no directory, or a link, is left alone
 	subPath string  // of an image, which a builder attaches to find it; "" is all
 	mapped  *mapped // an image of several layers whose ids are mapped: fd is not set yet
 	attr    options
@@ -184,6 +187,13 @@ func (b *build) addMounts(p *plan) error {
 		if mounts[i].Propagation == sandbox.PropagationShared {
 			p.sharedRoot = true
 		}
+	}
+	if len(p.onDev) > 0 { // which depth says where
+		at := slices.IndexFunc(p.mounts, func(a attachment) bool { return depth(a.target) > depth("/dev") })
+		if at < 0 {
+			at = len(p.mounts)
+		}
+		p.mounts = slices.Insert(p.mounts, at, p.onDev...)
 	}
 	return nil
 }
