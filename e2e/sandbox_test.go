@@ -342,7 +342,9 @@ func TestReadonlyRootFilesystem(t *testing.T) {
 		c.Linux.SecurityContext.ReadonlyRootfs = true
 		c.Mounts = []*runtime.Mount{{HostPath: dir, ContainerPath: "/data"}}
 	}
-	p.wantToolFails("read-only", readonly, "write", "/etc/new", "text")
+	for _, path := range []string{"/etc/new", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
+		p.wantToolFails("read-only", readonly, "write", path, "text")
+	}
 	p.wantTool("", readonly, "write", "/data/new", "text")
 	p.wantTool("", nil, "write", "/etc/new", "text")
 }

@@ -37,9 +37,9 @@ type RootSpec struct {
 	Layers   []string `json:"layers,omitempty"` // unpacked image layers, lowest first; may be empty
 	Readonly bool     `json:"readonly,omitempty"`
 	Mounts   []Mount  `json:"mounts,omitempty"` // in the order of the request
-	// Files are small files of the runtime, shown read-write or read-only at
-	// their path unless Mounts has the same path: /etc/hosts, /etc/hostname,
-	// /etc/resolv.conf.
+	// Files are small files of the runtime, shown at their path unless Mounts has
+	// the same path: /etc/hosts, /etc/hostname, /etc/resolv.conf. In a read-only
+	// root they are read-only.
 	Files []BindFile `json:"files,omitempty"`
 	// ShmSize is the size of /dev/shm in bytes; ShmPath, when set, is a tmpfs
 	// of the pod on the host that is bound there instead.

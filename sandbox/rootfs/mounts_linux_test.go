@@ -214,12 +214,9 @@ func TestReadonlyRoot(t *testing.T) {
 			wantErrno(os.WriteFile("/x", nil, 0o644), unix.EROFS),
 			wantErrno(os.WriteFile("/app/main.wasm", nil, 0o644), unix.EROFS),
 			os.WriteFile("/a/b/data/x", nil, 0o644), os.WriteFile("/dev/shm/x", nil, 0o644),
-			os.WriteFile("/etc/hosts", []byte("new"), 0o644), os.Chdir("/missing/dir"),
+			wantErrno(os.WriteFile("/etc/hosts", []byte("new"), 0o644), unix.EROFS), os.Chdir("/missing/dir"),
 		)
 	})
-	if err := read(host+"/hosts", "new"); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestMaskedAndReadonlyPaths(t *testing.T) {

@@ -210,7 +210,7 @@ func (b *build) requested() []sandbox.Mount {
 		if taken[inRoot(f.ContainerPath)] {
 			continue
 		}
-		all = append(all, sandbox.Mount{HostPath: f.HostPath, ContainerPath: f.ContainerPath, Readonly: f.Readonly})
+		all = append(all, sandbox.Mount{HostPath: f.HostPath, ContainerPath: f.ContainerPath, Readonly: f.Readonly || b.spec.Readonly})
 	}
 	return append(all, b.spec.Mounts...)
 }
