@@ -181,6 +181,32 @@ func TestNoProgramsOnMountsWithNoExec(t *testing.T) {
 	}
 }
 
+// TestTheProcessHasTheGuestsArguments: in full, and nothing behind them.
+func TestTheProcessHasTheGuestsArguments(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	long := strings.Repeat("long ", 2000)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t), Args: []string{"top", "", "an argument", long}}.Config()
+	c := p.createFrom(config)
+	c.start()
+	c.waitLine("up")
+	for _, tc := range []struct {
+		want string
+		path string
+	}{
+		{"/bin/tool\x00top\x00\x00an argument\x00" + long + "\x00", "/proc/1/cmdline"},
+		{"cat\x00/proc/self/cmdline\x00", "/proc/self/cmdline"},
+		{"tool\n", "/proc/1/comm"},
+		{"cat\n", "/proc/self/comm"},
+	} {
+		r, err := n.Client.Exec(t.Context(), c.id, 30, "cat", tc.path)
+		must(t, err)
+		if got := string(r.Stdout); got != tc.want {
+			t.Errorf("%s is %.200q (%d bytes), want %.200q (%d bytes)", tc.path, got, len(got), tc.want, len(tc.want))
+		}
+	}
+}
+
 func TestGuestsCannotLeaveTheirRoot(t *testing.T) {
 	n := sharedNode(t)
 	p := n.hostPod(t)

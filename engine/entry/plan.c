@@ -41,7 +41,7 @@ static const struct { uint8_t known, fd; uint32_t min, max; } shape[STEP_END] = 
 	[STEP_RLIMIT] = {1, 0, 20, 20}, [STEP_BOUNDING] = {1, 0, 8, 8}, [STEP_GROUPS] = {1, 0, 0, 4 * 65536}, [STEP_IDS] = {1, 0, 8, 8},
 	[STEP_CAPS] = {1, 0, 24, 24}, [STEP_NO_NEW_PRIVS] = {1, 0, 0, 0}, [STEP_SECCOMP] = {1, 0, 8, 8 * 4096}, [STEP_STDIO] = {1, 1, 4, 4},
 	[STEP_FD] = {1, 1, 4, 4}, [STEP_NAME] = {1, 0, 1, 15}, [STEP_TERMINAL] = {1, 0, 0, 0},
-	[STEP_TITLE] = {1, 0, 1, 4096}, [STEP_APPARMOR] = {1, 0, 1, 4000},
+	[STEP_TITLE] = {1, 0, 1, 65536}, [STEP_APPARMOR] = {1, 0, 1, 4000},
 	[STEP_SELINUX] = {1, 0, 1, 4000},
 };
 

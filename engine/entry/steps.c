@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -160,17 +161,55 @@ static int keep_fd(struct entry *e, int fd, uint32_t target)
 	return dup2(fd, (int)target) < 0 ? -1 : 0;
 }
 
-/* The kernel shows the memory in which it put the arguments. Where it may, the
- * process also says that they have become shorter. */
+/* Where the kernel says that the memory of this process is. */
+static int memory_map(struct prctl_mm_map *m)
+{
+	char buf[2048], *p;
+	uint64_t v[52];
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof buf - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	buf[n] = 0;
+	if (!(p = strrchr(buf, ')')) || p + 4 > buf + n)
+		return -1;
+	p += 3; /* the state, which is the third value, is a letter */
+	for (int i = 4; i < 52; i++)
+		v[i] = strtoull(p, &p, 10);
+	*m = (struct prctl_mm_map){
+		.start_code = v[26], .end_code = v[27], .start_stack = v[28], .start_data = v[45], .end_data = v[46],
+		.start_brk = v[47], .brk = (uint64_t)syscall(SYS_brk, 0), .arg_start = v[48], .arg_end = v[49],
+		.env_start = v[50], .env_end = v[51], .exe_fd = (uint32_t)-1,
+	};
+	return 0;
+}
+
+/* The kernel shows the memory in which it put the arguments, which stays as long as
+ * it was, unless it is told that they are elsewhere. It is, where it listens: it is
+ * built with CONFIG_CHECKPOINT_RESTORE. */
 static int set_title(const struct entry *e, const struct step *s)
 {
+	struct prctl_mm_map map;
 	size_t n = s->len < e->title_room ? s->len : e->title_room;
 	if (!n)
 		return 0;
 	memset(e->title, 0, e->title_room);
 	memcpy(e->title, s->data, n);
 	e->title[n - 1] = 0;
-	prctl(PR_SET_MM, PR_SET_MM_ARG_END, e->title + n, 0, 0);
+	char *all = e->title;
+	if (n < s->len) { /* the heap may be that of a zygote, a file, of which the kernel shows nothing */
+		all = mmap(NULL, s->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (all == MAP_FAILED)
+			return 0;
+		memcpy(all, s->data, s->len);
+		all[s->len - 1] = 0;
+	}
+	if (memory_map(&map))
+		return 0;
+	map.arg_start = (uint64_t)(uintptr_t)all;
+	map.arg_end = map.arg_start + s->len;
+	prctl(PR_SET_MM, PR_SET_MM_MAP, &map, sizeof map, 0);
 	return 0;
 }
 

@@ -372,7 +372,7 @@ func (b *builder) hardening() error {
 // title is what /proc/PID/cmdline shows.
 func title(args []string) []byte {
 	t := strings.Join(args, "\x00") + "\x00"
-	return []byte(t[:min(len(t), workerv1.TitleRoom)])
+	return []byte(t[:min(len(t), workerv1.MaxTitle)])
 }
 
 // comm is the name of the process, as the kernel keeps it: 15 bytes.

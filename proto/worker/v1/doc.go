@@ -26,9 +26,13 @@ const (
 	FDCode  = 4 // the file of compiled code, open for reading
 )
 
-// TitleRoom is how many bytes of arguments a worker is started with, so that
-// the guest's can take their place.
-const TitleRoom = 2048
+const (
+	// TitleRoom is how many bytes of arguments a worker is started with, so that the
+	// guest's can take their place.
+	TitleRoom = 2048
+	// MaxTitle is how many a StepTitle can have.
+	MaxTitle = 64 << 10
+)
 
 // File descriptors to which a plan's StepFD moves what stays open in the
 // sandbox. They are the worker's from then on.

@@ -30,7 +30,7 @@ const (
 	StepFD              // u32 target: keep the fd under this number
 	StepName            // data: comm of the process, at most 15 bytes
 	StepTerminal        // stdin becomes the controlling terminal: after StepStdio
-	StepTitle           // data: the arguments that /proc/PID/cmdline shows, each with a NUL; cut to TitleRoom
+	StepTitle           // data: the arguments that /proc/PID/cmdline shows, each with a NUL, at most MaxTitle; where the kernel cannot be told of another place, cut to TitleRoom
 	StepAppArmor        // data: profile to be confined by from here on; must come after all that it might not allow
 	StepSELinux         // data: label that the process has from here on; as StepAppArmor
 	stepEnd
