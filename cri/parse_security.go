@@ -37,12 +37,14 @@ func parseSandboxSecurity(c *runtimev1.LinuxSandboxSecurityContext, p *sandbox.P
 	return err
 }
 
+// unasked are the namespaces of a container whose config has none.
+var unasked = sandbox.Namespaces{Network: sandbox.NamespacePod, IPC: sandbox.NamespacePod}
+
 func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security, error) {
-	s := sandbox.Security{Namespaces: sandbox.Namespaces{PID: sandbox.NamespaceContainer, Network: sandbox.NamespacePod, IPC: sandbox.NamespacePod}}
 	if c == nil {
-		return s, nil
+		return sandbox.Security{Namespaces: unasked}, nil
 	}
-	s = sandbox.Security{
+	s := sandbox.Security{
 		Privileged: c.Privileged, ReadonlyRoot: c.ReadonlyRootfs, NoNewPrivs: c.NoNewPrivs,
 		AddCapabilities: c.GetCapabilities().GetAddCapabilities(), DropCapabilities: c.GetCapabilities().GetDropCapabilities(),
 		AddAmbient: c.GetCapabilities().GetAddAmbientCapabilities(), MaskedPaths: c.MaskedPaths, ReadonlyPaths: c.ReadonlyPaths,
@@ -65,7 +67,10 @@ func parseSecurity(c *runtimev1.LinuxContainerSecurityContext) (sandbox.Security
 	if s.SELinux, err = parseSELinux(c.SelinuxOptions); err != nil {
 		return s, err
 	}
-	if s.Namespaces, err = parseNamespaces(c.NamespaceOptions); err != nil {
+	if s.Namespaces = unasked; c.NamespaceOptions != nil {
+		s.Namespaces, err = parseNamespaces(c.NamespaceOptions)
+	}
+	if err != nil {
 		return s, err
 	}
 	s.UserNS, s.HostUsers, err = parseUserNS(c.NamespaceOptions.GetUsernsOptions())

@@ -207,6 +207,29 @@ func TestTheProcessHasTheGuestsArguments(t *testing.T) {
 	}
 }
 
+// TestPIDNamespaceFollowsThePod: a container that does not say has that of its pod.
+func TestPIDNamespaceFollowsThePod(t *testing.T) {
+	n := sharedNode(t)
+	modes := runtime.NamespaceMode_value
+	for _, tc := range []struct{ pod, container, first string }{
+		{"POD", "", "pod-init"}, {"CONTAINER", "", "tool"}, {"NODE", "", "exe"}, {"NODE", "POD", "exe"}, {"POD", "CONTAINER", "tool"},
+	} {
+		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
+		config.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode(modes[tc.pod])
+		n.podFrom(t, config, "").wantTool(tc.first, func(c containerConfig) {
+			c.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode(modes[tc.container])
+			if tc.container == "" {
+				c.Linux.SecurityContext.NamespaceOptions = nil
+			}
+		}, "cat", "/proc/1/comm")
+	}
+	p := n.hostPod(t)
+	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
+	config.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode_POD
+	_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+	wantCode(t, "that of a pod without one", err, codes.InvalidArgument, "pid namespace")
+}
+
 func TestGuestsCannotLeaveTheirRoot(t *testing.T) {
 	n := sharedNode(t)
 	p := n.hostPod(t)

@@ -13,7 +13,7 @@ const (
 // Namespaces are the modes that a security context asks for.
 type Namespaces struct {
 	Network NamespaceMode `json:"network,omitempty"`
-	PID     NamespaceMode `json:"pid,omitempty"`
+	PID     NamespaceMode `json:"pid,omitempty"` // empty, of a container: as its pod has it
 	IPC     NamespaceMode `json:"ipc,omitempty"`
 	Target  string        `json:"target,omitempty"` // container id for NamespaceTarget
 }

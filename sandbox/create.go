@@ -39,6 +39,9 @@ func (m *Manager) Create(ctx context.Context, podID string, config ContainerConf
 	if config.Security.Privileged && !pod.Config.Privileged && !config.Security.PodPrivileged {
 		return nil, fmt.Errorf("container %q is privileged, but its pod was made without privileges: %w", config.Name, ErrInvalid)
 	}
+	if err := config.Security.Namespaces.settlePID(pod.Config.Namespaces.PID); err != nil {
+		return nil, err
+	}
 	if _, err := m.targetOf(p.id, &config); err != nil {
 		return nil, err
 	}

@@ -42,6 +42,20 @@ type PodNamespaces struct {
 	Shm  string `json:"shm,omitempty"` // a tmpfs
 }
 
+// settlePID says in whose pid namespace a container of the pod lives. That of a pod with
+// the host's is the host's; one whose containers have their own has none to share.
+func (n *Namespaces) settlePID(pod NamespaceMode) error {
+	switch {
+	case n.PID == "":
+		n.PID = pod
+	case n.PID == NamespacePod && pod == NamespaceNode:
+		n.PID = NamespaceNode
+	case n.PID == NamespacePod && pod != NamespacePod:
+		return fmt.Errorf("container asks for the pod's pid namespace, but the pod was made without one: %w", ErrInvalid)
+	}
+	return nil
+}
+
 // IDMapping is a range of ids and what they are on the host.
 type IDMapping struct {
 	ContainerID uint32 `json:"containerID"`
