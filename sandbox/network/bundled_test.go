@@ -137,6 +137,30 @@ func TestManyPodsAtOnce(t *testing.T) {
 	wantNoTraces(t, c)
 }
 
+func TestASubnetThatIsFullSaysSoAndLeavesNothing(t *testing.T) {
+	conf := testConfig(t, realPlugins(t))
+	conf.Subnets = []netip.Prefix{mustPrefix("10.79.0.0/29"), mustPrefix("fd00:79::/64")}
+	c := newCNI(t, conf)
+	const room = 5 // of eight, without the subnet's own, the gateway's and the one for all
+	for i := range room {
+		setup(t, c, pod(c, fmt.Sprint("full-", i)))
+	}
+	before := traces(t, c)
+	late := pod(c, "full-late")
+	if _, err := c.Setup(t.Context(), late); err == nil || !strings.Contains(err.Error(), "no IP addresses available") || errors.Is(err, sandbox.ErrLeftBehind) {
+		t.Errorf("Setup = %v, want that no address is left, and nothing behind", err)
+	}
+	if after := traces(t, c); !slices.Equal(after, before) {
+		t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	if err := c.Teardown(t.Context(), pod(c, "full-0")); err != nil {
+		t.Fatal(err)
+	}
+	if ips := setup(t, c, late).IPs; len(ips) != 2 {
+		t.Errorf("with an address that is free again the pod has %v, want one of each family", ips)
+	}
+}
+
 func TestTeardownAfterARestart(t *testing.T) {
 	conf := testConfig(t, realPlugins(t))
 	c := newCNI(t, conf)
