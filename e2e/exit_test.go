@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cri-wasmer/cri-wasmer/e2e/harness/criclient"
@@ -138,6 +139,27 @@ func TestMemoryLimitKills(t *testing.T) {
 	if out := strings.Join(c.lines("stdout"), "\n"); !strings.Contains(out, "touched 16 MiB") || strings.Contains(out, "touched 96 MiB") {
 		t.Errorf("with a limit of 64 MiB the guest wrote %q", out)
 	}
+}
+
+// TestStartWithoutMemory: what is too little to start at all is not the program's.
+func TestStartWithoutMemory(t *testing.T) {
+	n := sharedNode(t)
+	p := n.hostPod(t)
+	limited := func(bytes int64) containerConfig {
+		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.program(t, "hello-c"), MemoryLimit: bytes}.Config()
+		config.Linux.Resources.MemorySwapLimitInBytes = bytes
+		return config
+	}
+	c := p.createFrom(limited(256 << 10))
+	err := n.Client.Start(t.Context(), c.id)
+	wantCode(t, "start with 256 KiB", err, codes.FailedPrecondition, "memory limit of 262144 bytes")
+	s := c.status()
+	c.wantExit(s, 128, "StartError")
+	if !strings.Contains(s.Message, "raise its memory limit") {
+		t.Errorf("status says %q", s.Message)
+	}
+	_, err = n.Client.Create(t.Context(), p.id, p.config, limited(64<<10))
+	wantCode(t, "create with 64 KiB", err, codes.InvalidArgument, "128 KiB of memory", "limit of 64 KiB")
 }
 
 // TestOutOfMemoryBesideAKill: with systemd the group of a container is gone when

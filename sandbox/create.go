@@ -402,9 +402,16 @@ func (b *creation) program(ctx context.Context) error {
 	b.c.code = code
 	if limit := rec.Config.Resources.MemoryLimit; limit > 0 && code.MinMemory > uint64(limit) {
 		return &ProgramError{Image: rec.Config.UserImage, Path: resolved, Text: fmt.Sprintf(
-			"starts with %d MiB of memory, which is more than the limit of %d MiB: raise the memory limit of the container", code.MinMemory>>20, limit>>20)}
+			"starts with %s of memory, which is more than the limit of %s: raise the memory limit of the container", mebibytes(code.MinMemory), mebibytes(uint64(limit)))}
 	}
 	return nil
+}
+
+func mebibytes(n uint64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
 }
 
 // compiled gives the code of a program; its errors name the program as about

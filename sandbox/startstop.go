@@ -32,9 +32,23 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	proc, err := m.launch(ctx, p, c)
 	m.Observer.ContainerStarted(time.Since(at), err)
 	if err != nil {
+		err = m.explainStart(c, err)
 		return errors.Join(err, m.recordStartFailure(c, err))
 	}
 	return m.recordStart(c, proc, at, oom)
+}
+
+// explainStart says that a start failed for want of memory, where it did.
+func (m *Manager) explainStart(c *Container, err error) error {
+	cg, e := m.cgroupOf(c)
+	if e != nil {
+		return err
+	}
+	if n, e := cg.OOMKills(); e != nil || n == 0 {
+		return err
+	}
+	return fmt.Errorf("the kernel killed the container for memory before its program ran: raise its memory limit of %d bytes, or that of its pod: %w: %w",
+		c.Status().Config.Resources.MemoryLimit, ErrPrecondition, err)
 }
 
 func (m *Manager) launch(ctx context.Context, p *Pod, c *Container) (Process, error) {
