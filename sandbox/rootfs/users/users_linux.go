@@ -20,6 +20,8 @@ import (
 // maxFile bounds /etc/passwd and /etc/group, which come from the image.
 const maxFile = 16 << 20
 
+const maxGroups = 65536 // NGROUPS_MAX
+
 // LookupUser says as whom a container with this root runs. It reads
 // /etc/passwd and /etc/group below dir; either may be missing as long as
 // nothing must be found in it.
@@ -57,6 +59,9 @@ func LookupUser(dir *os.File, spec UserSpec) (User, error) {
 	}
 	slices.Sort(groups)
 	u.Groups = slices.Compact(groups)
+	if len(u.Groups) > maxGroups {
+		return User{}, &SpecError{Field: "supplemental groups", Reason: fmt.Sprintf("%d are more than the %d that a process can be in", len(u.Groups), maxGroups)}
+	}
 	return u, nil
 }
 

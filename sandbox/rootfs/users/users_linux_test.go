@@ -2,6 +2,7 @@ package users
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -102,6 +103,7 @@ func TestLookupUserRefuses(t *testing.T) {
 	full := image(t, map[string]string{"etc/passwd": passwd, "etc/group": group})
 	empty := image(t, nil)
 	evil := image(t, map[string]string{"etc/passwd": "evil:x:-5:0::/:\n", "etc/group": "big:x:99999999999:\n"})
+	many := image(t, map[string]string{"etc/passwd": passwd, "etc/group": manyGroups(70000)})
 	unknown, spec := new(*UnknownError), new(*SpecError)
 	tests := []struct {
 		name string
@@ -120,6 +122,7 @@ func TestLookupUserRefuses(t *testing.T) {
 		{"huge image uid", full, UserSpec{ImageUser: "99999999999999999999999"}, spec, "user"},
 		{"negative supplemental group", full, UserSpec{SupplementalGroups: []int64{-4}}, spec, "supplemental group"},
 		{"image maps a user to a negative id", evil, UserSpec{ImageUser: "evil"}, spec, `"evil"`},
+		{"image has a user in too many groups", many, UserSpec{ImageUser: "app"}, spec, "65536"},
 		{"image maps a group to a huge id", evil, UserSpec{ImageUser: "0:big"}, spec, `"big"`},
 	}
 	for _, tt := range tests {
@@ -130,6 +133,15 @@ func TestLookupUserRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// manyGroups is an /etc/group in which the user app has that many.
+func manyGroups(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "g%d:x:%d:app\n", i, 100000+i)
+	}
+	return b.String()
 }
 
 func TestPasswdOfTheHostIsNeverRead(t *testing.T) {
