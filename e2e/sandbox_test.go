@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -299,6 +300,29 @@ func atoi(t *testing.T, s string) int64 {
 	n, err := strconv.ParseInt(s, 10, 64)
 	must(t, err)
 	return n
+}
+
+func TestUmaskOfTheServerIsNotThatOfGuests(t *testing.T) {
+	old := unix.Umask(0o077) // as in a unit with UMask=0077
+	n := ownNode(t, nodeOptions{})
+	unix.Umask(old)
+	dir := writeFile(t, "f", "")
+	p := n.pod(t, criclient.PodSpec{})
+	edit := func(c containerConfig) {
+		c.Linux.SecurityContext.RunAsUser = &runtime.Int64Value{Value: 1234}
+		c.Mounts = []*runtime.Mount{{HostPath: dir, ContainerPath: "/mnt"}}
+	}
+	for _, file := range []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
+		if s, _, stderr := p.tool(edit, "cat", file); s.ExitCode != 0 {
+			t.Errorf("a guest that is not root cannot read %s: %s", file, stderr)
+		}
+	}
+	p.wantTool("", edit, "write", "/mnt/new", "text")
+	info, err := os.Stat(filepath.Join(dir, "new"))
+	must(t, err)
+	if got := info.Mode().Perm(); got != 0o644 {
+		t.Errorf("a guest's file has mode %o, want 644", got)
+	}
 }
 
 func TestUserOfTheImage(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -46,11 +47,17 @@ var handlers = []string{"wasmer"}
 // maxZygotes is how many modules stay loaded for quick starts.
 const maxZygotes = 32
 
+// umask is that of other runtimes. Guests inherit it, and must be able to read
+// what the daemon makes for them, such as resolv.conf, whatever shell or unit has
+// started it.
+const umask = 0o022
+
 // stopGrace is how long requests under way may go on after the first signal.
 const stopGrace = 5 * time.Second
 
 // serve runs the daemon until ctx ends. Containers outlive it.
 func serve(ctx context.Context, o config.Options, log *slog.Logger) (err error) {
+	syscall.Umask(umask)
 	d := &daemon{options: o, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, part := range []func(context.Context) error{
