@@ -416,9 +416,12 @@ func TestImageVolumes(t *testing.T) {
 	}
 	for name, edit := range map[string]func(containerConfig){
 		"missing sub path": volume("cake"),
-		"not read-only":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol"}),
-		"no files":         withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: empty}, ContainerPath: "/vol", Readonly: true}),
-		"unknown image":    withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "no.such/image:v1"}, ContainerPath: "/vol", Readonly: true}),
+		"ids of its own": withMount(&runtime.Mount{
+			Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol", Readonly: true, UidMappings: mapping(), GidMappings: mapping(),
+		}),
+		"not read-only": withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: ref}, ContainerPath: "/vol"}),
+		"no files":      withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: empty}, ContainerPath: "/vol", Readonly: true}),
+		"unknown image": withMount(&runtime.Mount{Image: &runtime.ImageSpec{Image: "no.such/image:v1"}, ContainerPath: "/vol", Readonly: true}),
 	} {
 		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
 		edit(config)

@@ -106,7 +106,7 @@ func TestFilesBelongToTheRootOfTheUserNamespace(t *testing.T) {
 				HostPath: volume, ContainerPath: "/other", UidMappings: []*runtime.IDMapping{{HostId: firstID + 7, Length: 10}},
 				GidMappings: []*runtime.IDMapping{{HostId: firstID + 7, Length: 10}},
 			},
-			{Image: &runtime.ImageSpec{Image: volumes}, ContainerPath: "/image", Readonly: true},
+			{Image: &runtime.ImageSpec{Image: volumes}, ContainerPath: "/image", Readonly: true, UidMappings: mapping(), GidMappings: mapping()},
 			{Image: &runtime.ImageSpec{Image: volumes}, ContainerPath: "/image-sub", ImageSubPath: "sub", Readonly: true},
 		}
 		return c

@@ -341,6 +341,9 @@ func (b *creation) mount(ctx context.Context, r *Requested) (Mount, error) {
 	if r.Image == "" {
 		return mount, nil
 	}
+	if r.IDMap != nil && !r.IDMap.Equal(b.pod.Config.UserNS) {
+		return mount, fmt.Errorf("%s: mount %s: an image has the ids of its pod's user namespace: %w", imageVolumeFailed, r.ContainerPath, ErrInvalid)
+	}
 	image, err := b.m.Images.Acquire(ctx, r.Image, b.rec.ID)
 	if err != nil {
 		return mount, fmt.Errorf("%s: mount %s: %w", imageVolumeFailed, r.ContainerPath, err)
