@@ -15,7 +15,7 @@ import (
 const (
 	// statusFresh is how long a plugin's own "ready" is believed: the kubelet
 	// asks every few seconds, and each answer costs processes.
-	statusFresh = 30 * time.Second
+	statusFresh = 10 * time.Second
 	// statusTimeout bounds the STATUS calls of one network.
 	statusTimeout = 10 * time.Second
 )
