@@ -188,6 +188,10 @@ func TestContainersRunUnderAnySeccompProfile(t *testing.T) {
 	p.wantToolFails("not permitted", nothing, "cat", "/etc/marker")
 	_, deadly := profile(t, `{"defaultAction":"SCMP_ACT_KILL_PROCESS"}`)
 	p.wantTool("no file is opened", deadly, "echo", "no file is opened")
+	p.wantTool("no file is opened\r", func(c containerConfig) {
+		deadly(c)
+		c.Stdin, c.Tty = true, true
+	}, "echo", "no file is opened")
 	s, _, _ = p.tool(deadly, "cat", "/etc/marker")
 	if s.ExitCode != 159 || s.Reason != "Error" || !strings.Contains(s.Message, "seccomp profile") {
 		t.Errorf("a forbidden call ends in %d, %s, %q", s.ExitCode, s.Reason, s.Message)

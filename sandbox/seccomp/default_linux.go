@@ -86,7 +86,10 @@ func (p *policy) reports() {
 	p.prepend(rule{action: allow, conditions: []condition{ // to whom it is connected; the guest has sendmsg
 		{arg: 3, op: equal, value: unix.MSG_NOSIGNAL}, {arg: 4, op: equal, value: 0},
 	}}, "sendto")
-	p.prepend(rule{action: allow}, "dup") // its streams
+	p.prepend(rule{action: allow}, "dup", "fstat") // its streams
+	for _, request := range ioctls {
+		p.prepend(is(1, request), "ioctl") // its terminal
+	}
 }
 
 // threads lets a process make threads and name them.
