@@ -214,8 +214,11 @@ func TestTheProcessHasTheGuestsArguments(t *testing.T) {
 func TestPIDNamespaceFollowsThePod(t *testing.T) {
 	n := sharedNode(t)
 	modes := runtime.NamespaceMode_value
+	comm, err := os.ReadFile("/proc/1/comm")
+	must(t, err)
+	host := strings.TrimSpace(string(comm))
 	for _, tc := range []struct{ pod, container, first string }{
-		{"POD", "", "pod-init"}, {"CONTAINER", "", "tool"}, {"NODE", "", "exe"}, {"NODE", "POD", "exe"}, {"POD", "CONTAINER", "tool"},
+		{"POD", "", "pod-init"}, {"CONTAINER", "", "tool"}, {"NODE", "", host}, {"NODE", "POD", host}, {"POD", "CONTAINER", "tool"},
 	} {
 		config := n.podConfig(criclient.PodSpec{HostNetwork: true})
 		config.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode(modes[tc.pod])
@@ -229,7 +232,7 @@ func TestPIDNamespaceFollowsThePod(t *testing.T) {
 	p := n.hostPod(t)
 	config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
 	config.Linux.SecurityContext.NamespaceOptions.Pid = runtime.NamespaceMode_POD
-	_, err := n.Client.Create(t.Context(), p.id, p.config, config)
+	_, err = n.Client.Create(t.Context(), p.id, p.config, config)
 	wantCode(t, "that of a pod without one", err, codes.InvalidArgument, "pid namespace")
 }
 
