@@ -10,6 +10,7 @@ package wasitest
 import (
 	"encoding/binary"
 	"io"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -44,7 +45,11 @@ func Run(t *testing.T, make Maker) {
 	s := &suite{make: make, seen: map[string]map[wasi.Errno]bool{}}
 	for _, group := range [][]test{processTests, clockTests, fileTests, directoryTests, openTests, pathTests, timeTests, pollTests, socketTests} {
 		for _, c := range group {
-			t.Run(c.name, func(t *testing.T) { c.run(s.guest(t, c.config)) })
+			t.Run(c.name, func(t *testing.T) {
+				runtime.LockOSThread() // as a guest is: one of its clocks is the thread's
+				defer runtime.UnlockOSThread()
+				c.run(s.guest(t, c.config))
+			})
 		}
 	}
 	t.Run("every documented errno was given", s.check)
