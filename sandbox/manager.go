@@ -37,9 +37,8 @@ type Config struct {
 	Labels           Labels
 	// CheckAppArmor says why a profile cannot confine here.
 	CheckAppArmor func(profile string) error
-	// SeccompByDefault filters also containers that name no profile.
-	SeccompByDefault bool
-	Handlers         []string // runtime handlers that are served, beside ""
+	Rlimits       []Rlimit // of containers and their commands; those of others are this daemon's
+	Handlers      []string // runtime handlers that are served, beside ""
 	// Trace traces the WASI calls of containers that do not say otherwise.
 	// TraceSize bounds what is kept of one container's, in bytes.
 	Trace     bool

@@ -165,6 +165,7 @@ func (m *Manager) confinement(rec *containerRecord) (ProcessSpec, error) {
 	spec := ProcessSpec{
 		User: rec.User, Caps: caps, NoNewPrivs: s.NoNewPrivs, Seccomp: filter, AppArmor: s.AppArmor, Label: rec.Label,
 		OOMScoreAdj: rec.Config.Resources.OOMScoreAdj, MaxProcs: maxProcs(&rec.Config.Resources),
+		Rlimits: m.Rlimits,
 	}
 	if !s.Privileged {
 		spec.MaskedPaths, _ = splitProc(s.MaskedPaths)
@@ -182,7 +183,7 @@ func (m *Manager) filter(rec *containerRecord) ([]byte, error) {
 		return rec.Filter, nil
 	case s.Seccomp == SeccompLocalhost: // made by an older daemon
 		return m.Filters.Localhost(s.SeccompProfile)
-	case s.Seccomp == SeccompDefault || m.SeccompByDefault:
+	case s.Seccomp == SeccompDefault:
 		return m.Filters.Default()
 	}
 	return nil, nil

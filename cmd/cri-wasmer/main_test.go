@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cri-wasmer/cri-wasmer/internal/config"
 )
 
@@ -190,5 +192,23 @@ func TestLogFormats(t *testing.T) {
 	}
 	if !json.Valid(js.Bytes()) || !strings.Contains(js.String(), `"msg":"hello"`) {
 		t.Errorf("logged %q, want JSON", js.String())
+	}
+}
+
+func TestRlimitsBeyondTheDaemonsNeedAPrivilege(t *testing.T) {
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NICE, &own); err != nil {
+		t.Fatal(err)
+	}
+	asked := []config.Rlimit{{Name: "nice", Resource: unix.RLIMIT_NICE, Soft: 0, Hard: own.Max + 1}}
+	if _, err := rlimits(asked, 0); err == nil || !strings.Contains(err.Error(), "option container.rlimits: nice=0:") {
+		t.Errorf("without the privilege: %v, want an error with option and limit", err)
+	}
+	if list, err := rlimits(asked, 1<<unix.CAP_SYS_RESOURCE); err != nil || len(list) != 1 || list[0].Hard != own.Max+1 {
+		t.Errorf("with it: %v, %v", list, err)
+	}
+	asked[0].Hard = own.Max
+	if _, err := rlimits(asked, 0); err != nil {
+		t.Errorf("the daemon's own: %v", err)
 	}
 }

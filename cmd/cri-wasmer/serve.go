@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/cri-wasmer/cri-wasmer/cri"
@@ -236,11 +237,15 @@ func (d *daemon) openManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limits, err := rlimits(d.options.Container.Rlimits, held)
+	if err != nil {
+		return err
+	}
 	d.manager, err = sandbox.Open(ctx, sandbox.Config{
 		StateDir: d.options.State, Launcher: d.launcher, Network: d.network, Namespaces: d.kept, NoUserNS: d.noUserNS, Dialer: dial.Dialer{}, Listeners: dial.Listeners{}, Cgroups: d.cgroups, RootFS: d.rootfs,
 		Images: images{d.images, d.log}, Programs: programs{d.code}, Inspector: inspector{}, Filters: filters{}, Labels: d.labels, CheckAppArmor: apparmor.Check,
 		PodRecords: pods, ContainerRecords: containers, HeldCaps: held, Handlers: handlers, Observer: observer{d.metrics}, Logger: d.log,
-		Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
+		Rlimits: limits, Trace: d.options.WASI.Trace, TraceSize: d.options.WASI.TraceSize,
 	})
 	if err != nil {
 		return err
@@ -267,6 +272,22 @@ func (d *daemon) openStreams(context.Context) (err error) {
 }
 
 // heldCaps are the capabilities that this process can pass on.
+// rlimits refuses what no container could get.
+func rlimits(asked []config.Rlimit, held uint64) ([]sandbox.Rlimit, error) {
+	var list []sandbox.Rlimit
+	for _, r := range asked {
+		var own unix.Rlimit
+		if err := unix.Getrlimit(int(r.Resource), &own); err != nil {
+			return nil, fmt.Errorf("option container.rlimits: %s: %w", r, err)
+		}
+		if r.Hard > own.Max && held>>unix.CAP_SYS_RESOURCE&1 == 0 {
+			return nil, fmt.Errorf("option container.rlimits: %s: the daemon's own limit is %d, and without CAP_SYS_RESOURCE it gives no more", r, own.Max)
+		}
+		list = append(list, sandbox.Rlimit{Resource: r.Resource, Soft: r.Soft, Hard: r.Hard})
+	}
+	return list, nil
+}
+
 func heldCaps() (uint64, error) {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -61,6 +61,15 @@ func Names() (section []byte, importFuncs uint64) {
 // workerv1.StartExport.
 func HasStart() bool { return C.cw_code_flags()&workerv1.CodeHasStart != 0 }
 
+// LimitOpenFiles gives the process the soft limit of open files that the plan has:
+// the Go runtime raises it to the hard one at its start.
+func LimitOpenFiles() error {
+	if errno := C.cw_limit_open_files(); errno != 0 {
+		return os.NewSyscallError("set limit of open files", unix.Errno(errno))
+	}
+	return nil
+}
+
 // Report sends the one Status of this process.
 func Report(s workerv1.Status) error {
 	return os.NewSyscallError("send status", unix.Send(workerv1.FDSpawn, s.Encode(), unix.MSG_NOSIGNAL))

@@ -15,6 +15,9 @@ const uint8_t *cw_names(size_t *len, uint64_t *import_funcs);
 
 uint32_t cw_code_flags(void);
 
+/* Sets the plan's limit of open files once more; an errno. */
+int cw_limit_open_files(void);
+
 /* Checks a plan without running it: 0, or -1 and a text. */
 int cw_check_plan(const uint8_t *plan, size_t len, char *err, size_t errlen);
 

@@ -1,6 +1,7 @@
 /* The steps of a plan, as raw system calls: the process is single-threaded,
  * and glibc's wrappers would broadcast to threads or read files that are gone. */
 #define _GNU_SOURCE
+#include "entry.h"
 #include "steps.h"
 
 #include <errno.h>
@@ -126,10 +127,19 @@ static int set_caps(uint64_t permitted, uint64_t inheritable, uint64_t ambient)
 	return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
 }
 
+static struct rlimit open_files; /* as the plan has them; none: zero */
+
 static int set_rlimit(const uint8_t *d)
 {
 	struct rlimit r = { u64(d + 4), u64(d + 12) };
+	if (u32(d) == RLIMIT_NOFILE)
+		open_files = r;
 	return (int)syscall(SYS_prlimit64, 0, u32(d), &r, NULL);
+}
+
+int cw_limit_open_files(void)
+{
+	return open_files.rlim_max && syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &open_files, NULL) ? errno : 0;
 }
 
 static int set_groups(const struct step *s)

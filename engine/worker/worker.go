@@ -60,6 +60,9 @@ func prepare() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := entry.LimitOpenFiles(); err != nil {
+		return nil, err
+	}
 	w := &worker{}
 	if w.start, err = workerv1.DecodeStart(payload); err != nil {
 		return nil, err

@@ -24,16 +24,17 @@ type Options struct {
 	State      string // a reboot ends it
 	Worker     string // empty: see WorkerPath
 
-	CNI     CNI
-	Cgroup  Cgroup
-	SELinux SELinux
-	Image   Image
-	Compile Compile
-	Stream  Stream
-	WASI    WASI
-	Log     Log
-	Metrics Metrics
-	Tracing Tracing
+	CNI       CNI
+	Cgroup    Cgroup
+	SELinux   SELinux
+	Container Container
+	Image     Image
+	Compile   Compile
+	Stream    Stream
+	WASI      WASI
+	Log       Log
+	Metrics   Metrics
+	Tracing   Tracing
 }
 
 // CNI connects pods.
@@ -55,6 +56,11 @@ type SELinux struct {
 type Cgroup struct {
 	Driver string // auto, cgroupfs or systemd
 	Parent string // empty: the driver's default
+}
+
+// Container is what containers get of which the CRI says nothing.
+type Container struct {
+	Rlimits []Rlimit
 }
 
 // Image fetches and stores images.

@@ -82,6 +82,10 @@ var table = []Option{
 	{"selinux", "labels", "Give pods SELinux labels: auto, where the node has SELinux and its policy permits it; on, or the daemon does not start; off.",
 		func(o *Options) value { return enum(&o.SELinux.Labels, "auto", "auto", "on", "off") }},
 
+	{"container", "rlimits", "Resource limits of containers and their commands, such as nofile=1024:4096 (soft and hard) or core=0 (both).\n" +
+		"Those that are not named are the daemon's.",
+		func(o *Options) value { return rlimits(&o.Container.Rlimits) }},
+
 	{"image", "certs_dirs", "Directories with HOST/hosts.toml: mirrors, certificates and credentials of registries.\n" +
 		"The first directory that has the host is used.",
 		func(o *Options) value {
