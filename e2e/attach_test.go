@@ -378,13 +378,19 @@ func TestCommandsWithoutAClientWhenTheServerEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := ownNode(t, nodeOptions{})
-			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.toolbox(t), Args: []string{"top"}})
+			c := n.hostPod(t).run(criclient.ContainerSpec{Image: n.shell(t), Command: []string{"sleep", "3600"}})
 			o := remotecommand.StreamOptions{Stdout: io.Discard}
 			// Commands that print nothing: whose output nobody reads ends by printing.
-			streamed := executor(t, "SPDY", c.execURL(o, "sleep", "3600"))
+			job := func(name string) []string { return []string{"sh", "-c", "touch /" + name + "; sleep 3600"} }
+			streamed := executor(t, "SPDY", c.execURL(o, job("streamed")...))
 			go streamed.StreamWithContext(t.Context(), o)
-			go n.Client.Exec(t.Context(), c.id, 0, "sleep", "3600")
-			eventually(t, "both commands", func() bool { return len(guestPIDs(t, c.id)) == 3 })
+			go n.Client.Exec(t.Context(), c.id, 0, job("plain")...)
+			// A worker whose server goes before its guest has begun ends.
+			eventually(t, "both commands", func() bool {
+				r, err := n.Client.Exec(t.Context(), c.id, 20, "ls", "/streamed", "/plain")
+				return err == nil && r.ExitCode == 0
+			})
+			eventually(t, "no other command", func() bool { return len(guestPIDs(t, c.id)) == 3 })
 			must(t, tc.end(n))
 			eventually(t, "what becomes of the commands", func() bool { return len(guestPIDs(t, c.id)) == tc.alive })
 			must(t, n.Start(t.Context()))

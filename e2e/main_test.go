@@ -84,7 +84,12 @@ func ownNode(t testing.TB, o nodeOptions) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(n.close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			n.revive()
+		}
+		n.close()
+	})
 	n.watch(t)
 	return n
 }

@@ -79,6 +79,20 @@ func startNode(t testing.TB, o nodeOptions) (*node, error) {
 	return &node{Daemon: server, registry: registry, dir: dir, pulled: map[string]string{}}, nil
 }
 
+// revive starts a server that a failed test has left dead, so that close finds its
+// pods: they must not fail the tests that follow.
+func (n *node) revive() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	select {
+	case <-n.Ended():
+		if err := n.Start(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e: start of a node after a failed test:", err)
+		}
+	default:
+	}
+}
+
 // close ends the node and all that is on it.
 func (n *node) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
