@@ -112,70 +112,9 @@ func (m *Manager) publish(ctx context.Context, p *Pod, c *Container) error {
 	return nil
 }
 
-func checkContainer(c *ContainerConfig) error {
-	if c.Name == "" {
-		return fmt.Errorf("container metadata needs a name: %w", ErrInvalid)
-	}
-	if c.Image == "" {
-		return fmt.Errorf("container %q names no image: %w", c.Name, ErrInvalid)
-	}
-	u := &c.Security.User
-	if u.GID != nil && u.UID == nil && u.Username == "" {
-		return fmt.Errorf("run_as_group is set without run_as_user or run_as_username: %w", ErrInvalid)
-	}
-	for _, mt := range c.Mounts {
-		if err := checkMount(&mt); err != nil {
-			return err
-		}
-	}
-	if _, err := signalNumber(c.StopSignal); err != nil {
-		return err
-	}
-	_, err := capsOf(&c.Security, 0, ^uint64(0))
-	return err
-}
-
-func (m *Manager) checkAppArmor(profile string) error {
-	if profile == "" {
-		return nil
-	}
-	return m.CheckAppArmor(profile)
-}
-
-// checkContainerUserNS refuses users that are not the pod's: all containers of a
-// pod live in its user namespace.
-func checkContainerUserNS(s *Security, pod *UserNS) error {
-	switch {
-	case s.HostUsers && pod != nil:
-		return fmt.Errorf("container asks for the host's users, but its pod has a user namespace: %w", ErrInvalid)
-	case s.UserNS != nil && !s.UserNS.Equal(pod):
-		return fmt.Errorf("container asks for another user namespace than its pod has: %w", ErrInvalid)
-	}
-	return nil
-}
-
 // imageVolumeFailed starts the texts by which the kubelet knows that an image
 // volume was not mounted.
 const imageVolumeFailed = "ImageVolumeMountFailed"
-
-func checkMount(mt *Requested) error {
-	if mt.IDMap != nil {
-		if err := checkMappings(mt.IDMap); err != nil {
-			return fmt.Errorf("mount %s: %w", mt.ContainerPath, err)
-		}
-	}
-	switch {
-	case mt.ContainerPath == "":
-		return fmt.Errorf("mount of %q has no container path: %w", mt.HostPath, ErrInvalid)
-	case mt.RecursiveReadonly && !mt.Readonly:
-		return fmt.Errorf("mount %s: recursive_read_only needs readonly: %w", mt.ContainerPath, ErrInvalid)
-	case mt.RecursiveReadonly && mt.Propagation != PropagationPrivate:
-		return fmt.Errorf("mount %s: recursive_read_only needs propagation PRIVATE: %w", mt.ContainerPath, ErrInvalid)
-	case mt.Image != "" && !mt.Readonly:
-		return fmt.Errorf("%s: mount %s: an image volume must be readonly: %w", imageVolumeFailed, mt.ContainerPath, ErrInvalid)
-	}
-	return nil
-}
 
 // creation is the work of Create on a container that nobody else can see.
 type creation struct {

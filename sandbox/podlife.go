@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/cri-wasmer/cri-wasmer/internal/undo"
 )
@@ -62,71 +59,6 @@ func (m *Manager) takeBack(p *Pod, u *undo.Stack) error {
 	defer m.mu.Unlock()
 	m.pods[p.id] = p
 	return err
-}
-
-func (m *Manager) checkPod(c *PodConfig) error {
-	if c.Name == "" || c.UID == "" || c.Namespace == "" {
-		return fmt.Errorf("pod sandbox metadata needs name, namespace and uid: %w", ErrInvalid)
-	}
-	if err := errors.Join(checkHostname(c.Hostname), checkDNS(c.DNS)); err != nil {
-		return err
-	}
-	if !m.handlerServed(c.Handler) {
-		return fmt.Errorf("runtime handler %q is not served, only %q and the default: correct the handler of the RuntimeClass: %w", c.Handler, strings.Join(m.Handlers, ", "), ErrInvalid)
-	}
-	if err := checkAnnotations(c.Annotations); err != nil {
-		return err
-	}
-	if c.User.GID != nil && c.User.UID == nil {
-		return fmt.Errorf("run_as_group of the pod is set without run_as_user: %w", ErrInvalid)
-	}
-	if _, err := initUser(c); err != nil {
-		return err
-	}
-	if err := checkUserNS(c.UserNS); err != nil {
-		return err
-	}
-	if c.UserNS != nil && m.NoUserNS != nil {
-		return fmt.Errorf("this node has no user namespaces for pods: %w: set hostUsers of the pod to true: %w", m.NoUserNS, ErrUnsupported)
-	}
-	if err := m.checkAppArmor(c.AppArmor); err != nil {
-		return err
-	}
-	if _, err := m.Cgroups.OfParent(c.CgroupParent); err != nil { // its containers would say so
-		return err
-	}
-	_, err := sysctlsOf(c)
-	return err
-}
-
-// checkHostname refuses what the kernel does not take, and what would be several
-// words or lines in the pod's files.
-func checkHostname(name string) error {
-	const longest = 64
-	if len(name) > longest {
-		return fmt.Errorf("hostname %q of the pod is longer than %d bytes: %w", name, longest, ErrInvalid)
-	}
-	if name != "" && !isWord(name) {
-		return fmt.Errorf("hostname %q of the pod has spaces or control characters: %w", name, ErrInvalid)
-	}
-	return nil
-}
-
-// checkDNS refuses what would be another line of resolv.conf, or none.
-func checkDNS(d *DNS) error {
-	if d == nil {
-		return nil
-	}
-	for _, word := range slices.Concat(d.Servers, d.Searches, d.Options) {
-		if !isWord(word) {
-			return fmt.Errorf("DNS configuration of the pod: %q is not one word: %w", word, ErrInvalid)
-		}
-	}
-	return nil
-}
-
-func isWord(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
 // setUpPod does the steps and pushes the inverse of each. It works on a pod
