@@ -142,7 +142,7 @@ func TestSeccompProfilesAreReadAtCreate(t *testing.T) {
 	odd, _ := profile(t, `{"defaultAction":"SCMP_ACT_SHRUG"}`)
 	long, _ := profile(t, `{"defaultAction":"SCMP_ACT_ALLOW"}`+strings.Repeat(" ", 5<<20))
 	for path, part := range map[string]string{
-		broken: "unexpected EOF", odd: "SCMP_ACT_SHRUG", long: "too many", "/no/such/profile": "no such file", "/dev/zero": "not a regular file", "/": "not a regular file",
+		broken: "unexpected EOF", odd: "SCMP_ACT_SHRUG", long: "at most", "/no/such/profile": "no such file", "/dev/zero": "not a regular file", "/": "not a regular file",
 	} {
 		config := criclient.ContainerSpec{Name: n.unique("c"), Image: n.toolbox(t)}.Config()
 		localProfile(path)(config)

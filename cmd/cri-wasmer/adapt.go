@@ -150,7 +150,7 @@ func readProfile(path string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	case info.Size() > maxProfile:
-		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("%d bytes are too many", info.Size())}
+		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has %d bytes, at most %d are read", info.Size(), maxProfile)}
 	}
 	return io.ReadAll(io.LimitReader(f, maxProfile))
 }

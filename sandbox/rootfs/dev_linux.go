@@ -321,8 +321,8 @@ func deviceNodes(d sandbox.Device) ([]hostNode, error) {
 	if len(nodes) == 0 {
 		return nil, invalid("%q is not a device", d.HostPath)
 	}
-	if target == "/" || target == "/dev" && !isDirectory(host) || inDevDir(target) {
-		return nil, invalid("device %q at %q", d.HostPath, target)
+	if target == "/" || target == "/dev" && !isDirectory(host) || inDevDir(target) || below(target, "/proc") {
+		return nil, invalid("device %q cannot be at %q, where a container has something of its own: choose another path", d.HostPath, target)
 	}
 	return nodes, nil
 }

@@ -474,6 +474,7 @@ func TestInvalidRequestsAreNamed(t *testing.T) {
 		"device that is not there":  {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/no-such-oven"}}},
 		"device at /dev/shm":        {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/dev/shm"}}},
 		"device in /dev/pts":        {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/dev/pts/zero"}}},
+		"device below /proc":        {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", ContainerPath: "/proc/zero"}}},
 		"device with odd rights":    {ID: "c", Devices: []sandbox.Device{{HostPath: "/dev/zero", Permissions: "rx"}}},
 		"negative size of /dev/shm": {ID: "c", ShmSize: -1},
 	} {
